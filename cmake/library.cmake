@@ -1,0 +1,48 @@
+# hw_library(store SOURCES a.cc b.cc DEPS hw_io hw_base)          a static library hw_store
+# hw_test(store SOURCES a_test.cc b_test.cc DEPS hw_store)        one gtest program hw_store_test, one ctest entry
+# hw_bench(spool_bench SOURCES spool_bench.cc DEPS hw_store)      with -DHW_BENCHES=ON
+# hw_fuzz(mqtt_codec_fuzz SOURCES codec_fuzz.cc DEPS hw_protocol) with -DHW_FUZZERS=ON; otherwise it replays its corpus
+function(hw_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_library(hw_${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(hw_${name} PUBLIC hw_flags ${ARG_DEPS})
+endfunction()
+
+function(hw_test name)
+  if(NOT HW_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  add_executable(hw_${name}_test ${ARG_SOURCES})
+  target_link_libraries(hw_${name}_test PRIVATE hw_flags ${ARG_DEPS} GTest::gmock GTest::gtest GTest::gtest_main)
+  target_compile_definitions(hw_${name}_test PRIVATE HW_SOURCE_DIR="${CMAKE_SOURCE_DIR}" HW_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  add_test(NAME ${name} COMMAND hw_${name}_test)
+  set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT ${ARG_TIMEOUT})
+endfunction()
+
+function(hw_bench name)
+  if(NOT HW_BENCHES)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE hw_flags ${ARG_DEPS} benchmark::benchmark)
+endfunction()
+
+function(hw_fuzz name)
+  cmake_parse_arguments(ARG "" "CORPUS" "SOURCES;DEPS" ${ARGN})
+  if(HW_FUZZERS)
+    add_executable(${name} ${ARG_SOURCES})
+    target_link_libraries(${name} PRIVATE hw_flags ${ARG_DEPS})
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  elseif(HW_TESTS)
+    # Without libFuzzer the same entry point runs over the committed corpus and seeded mutations of it.
+    add_executable(${name} ${ARG_SOURCES} ${CMAKE_SOURCE_DIR}/tests/fuzz/replay_main.cc)
+    target_link_libraries(${name} PRIVATE hw_flags ${ARG_DEPS})
+    add_test(NAME ${name} COMMAND ${name} ${CMAKE_SOURCE_DIR}/tests/fuzz/corpus/${name})
+    set_tests_properties(${name} PROPERTIES LABELS "unit;fuzz" TIMEOUT 120)
+  endif()
+endfunction()

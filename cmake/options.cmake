@@ -1,0 +1,35 @@
+# Language, warnings and sanitizers, the same for every target.
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
+option(HW_TESTS "build unit and end-to-end tests" ON)
+option(HW_BENCHES "build bench programs" OFF)
+option(HW_FUZZERS "build libFuzzer targets (clang only)" OFF)
+set(HW_SANITIZE "" CACHE STRING "value of -fsanitize=, for example address,undefined")
+
+add_library(hw_flags INTERFACE)
+target_include_directories(hw_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
+target_compile_options(hw_flags INTERFACE -Wall -Wextra -Wconversion -Wshadow -Werror)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # g++ 12 reports false positives of these inside libstdc++ at -O2 (GCC bugs 105329, 105651).
+  target_compile_options(hw_flags INTERFACE -Wno-restrict -Wno-maybe-uninitialized)
+endif()
+if(HW_SANITIZE)
+  target_compile_options(hw_flags INTERFACE -fsanitize=${HW_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(hw_flags INTERFACE -fsanitize=${HW_SANITIZE})
+endif()
+if(HW_FUZZERS)
+  # Coverage feedback in every library, so that the fuzzers see into them.
+  target_compile_options(hw_flags INTERFACE -fsanitize=fuzzer-no-link)
+  target_link_options(hw_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+target_link_options(hw_flags INTERFACE -Wl,--as-needed)
+
+find_program(HW_CCACHE ccache)
+if(HW_CCACHE)
+  set(CMAKE_C_COMPILER_LAUNCHER ${HW_CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${HW_CCACHE})
+endif()

@@ -1,0 +1,3 @@
+#include "base/bytes.h"
+
+#include <gtest/gtest.h>

@@ -1,0 +1,3 @@
+#include "base/crc32c.h"
+
+#include <gtest/gtest.h>

@@ -1,0 +1,3 @@
+#include "base/strings.h"
+
+#include <gtest/gtest.h>

@@ -1,0 +1,3 @@
+#include "base/time.h"
+
+#include <gtest/gtest.h>

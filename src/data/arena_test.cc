@@ -1,0 +1,3 @@
+#include "data/arena.h"
+
+#include <gtest/gtest.h>

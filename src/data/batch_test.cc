@@ -1,0 +1,3 @@
+#include "data/batch.h"
+
+#include <gtest/gtest.h>

@@ -1,0 +1,3 @@
+#include "data/column.h"
+
+#include <gtest/gtest.h>

@@ -1,0 +1,3 @@
+#include "io/loop.h"
+
+#include <gtest/gtest.h>
