@@ -1,0 +1,167 @@
+// Spool: the durable local log. Acknowledged means committed here.
+//
+//   auto spool = HW_TRY(Spool::open(io::real_files(), {.dir = "data/spool"}));
+//   spool->on_commit([&](Ticket upto, const Status&) { loop.post([=] { acknowledge(upto); }); });
+//   auto submitted = spool->submit(txn);          // never waits for the disk
+//
+// A transaction is one frame: after a crash all of it is there or none. One fdatasync covers every
+// frame that has arrived (group commit, on the flusher thread that the spool owns). Sequences are
+// given at submit and must not leave the process before their ticket is committed: after a crash an
+// uncommitted sequence is given again.
+//
+// Thread rule: every method may be called from any thread, except that on_commit() callbacks run on
+// the flusher thread and must only hand over (Loop::post). Spool::open() takes a lock on the
+// folder.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "base/time.h"
+#include "io/files.h"
+#include "store/lane.h"
+#include "store/records.h"
+#include "store/spool_reader.h"
+#include "store/transaction.h"
+
+namespace headwater {
+
+enum class OnFull : std::uint8_t {
+  kShedOldest,  // lets the oldest segment go, behind a committed gap record
+  kRefuse,      // submit() answers kExhausted; the source refuses
+  kBlock,       // submit() answers kExhausted; the source withholds
+};
+
+struct SpoolOptions {
+  std::string dir;  // made when it does not exist
+  // All segments with the spare. At least 1 MiB.
+  std::uint64_t max_bytes = std::uint64_t{2} << 30;
+  // At least 256 KiB; lowered so that max_bytes holds four. Fixed per file, so it may change
+  // between runs.
+  std::uint64_t segment_bytes = std::uint64_t{64} << 20;
+  OnFull on_full = OnFull::kShedOldest;
+  // Disk space that is left to others: below it the spool acts as if max_bytes were reached.
+  std::uint64_t min_free = std::uint64_t{64} << 20;
+  // How long the first frame of a commit waits for others. Unset: adapts to the measured commit
+  // time (never above 20 ms). Zero: at once; what arrives while a sync runs joins the next.
+  std::optional<Nanos> commit_delay;
+  // Frames that wait for the disk, in memory. Beyond it submit() answers kExhausted.
+  std::size_t max_queue_bytes = std::size_t{32} << 20;
+  // Writes zeros through a new segment ahead of use: commits are then as fast as in a recycled
+  // one, at the price of writing each new block twice.
+  bool zero_fill = false;
+  // Waits between attempts while the disk refuses.
+  Nanos retry_delay = std::chrono::milliseconds(200);
+};
+
+// A promise: ticket t is kept once on_commit() said `upto >= t`. Tickets rise in submit order.
+using Ticket = std::uint64_t;
+
+struct Submitted {
+  Ticket ticket = 0;
+  // Sequence of the first row of each lane in this transaction; 0 where it has none. Within a lane
+  // the rows of one stream are consecutive, streams in the order of their first append.
+  std::array<std::uint64_t, kLanes> first_sequence{};
+};
+
+enum class SpoolHealth : std::uint8_t { kOk, kDiskFull, kIoError };
+std::string_view spool_health_name(SpoolHealth health);
+
+struct LaneStats {
+  std::uint64_t next_sequence = 1;    // the next committed row gets this or more
+  std::uint64_t oldest_sequence = 1;  // of the rows that are still there
+  std::uint64_t rows = 0;             // committed by this process
+  std::uint64_t shed_rows = 0;        // let go since the spool was made, by gap records
+  std::uint64_t corrupt_rows = 0;     // the same, reason corrupt
+};
+
+struct SpoolStats {
+  Id128 spool_id;
+  SpoolHealth health = SpoolHealth::kOk;
+  std::string health_text;  // what the disk said; empty when ok
+  std::uint64_t bytes = 0;  // of the files, with the spare
+  std::uint64_t segments = 0;
+  std::uint64_t written_bytes = 0;  // to the disk by this process, headers and checkpoints included
+  std::uint64_t commits = 0;
+  std::uint64_t frames = 0;
+  std::uint64_t queued_bytes = 0;
+  std::uint64_t refused = 0;       // submits answered with an error
+  std::uint64_t failed_syncs = 0;  // each made the spool write its frames again elsewhere
+  Nanos commit_p50{};              // of the last 1,024 syncs
+  Nanos commit_p99{};
+  Nanos commit_window{};  // current wait for others
+  std::array<LaneStats, kLanes> lanes;
+  // What recovery did at open.
+  std::uint64_t cut_bytes = 0;  // behind the last whole frame: never committed
+  std::uint64_t recovered_frames = 0;
+  Nanos open_time{};
+};
+
+class Spool {
+ public:
+  // Opens or makes the spool and recovers it: time does not grow with what is stored. kUnavailable
+  // when another process has it (the text names its process id), kInvalid for a format that this
+  // version does not know, kCorrupt when no segment can be read.
+  static Result<std::unique_ptr<Spool>> open(io::Files& files, SpoolOptions options);
+  // Commits what was submitted (unless the disk refuses) and stops the flusher.
+  ~Spool();
+  Spool(const Spool&) = delete;
+  Spool& operator=(const Spool&) = delete;
+
+  // Hands the transaction over and empties it; never waits for the disk. An empty transaction gets
+  // the ticket of the last one. On an error the transaction stays as it was: kExhausted when the
+  // store is full (refuse, block, or alerts that were not delivered fill it), kUnavailable while
+  // the disk fails, kInvalid when it is larger than max_transaction_bytes().
+  Result<Submitted> submit(Transaction& transaction);
+  std::size_t max_transaction_bytes() const;
+
+  // `call(upto, ok)` after each commit; `call(upto, error)`, with the last committed ticket, when
+  // the disk starts to refuse (the frames are kept and tried again). Callbacks are never removed:
+  // what they touch must outlive the spool, or post through something that does.
+  void on_commit(std::function<void(Ticket, const Status&)> call);
+  Ticket committed() const;
+  // Commits what has been submitted without waiting for the window; returns when it is on disk.
+  // kUnavailable after `timeout`.
+  Status flush(Nanos timeout);
+
+  // Committed values only; at start, what recovery found.
+  std::optional<std::uint64_t> cursor(std::string_view consumer, Lane lane,
+                                      std::uint16_t stream) const;
+  std::string state(std::string_view key) const;  // empty: none
+  // In the order of keys, under a lock: `call` must not use the spool.
+  void for_each_state(
+      std::string_view prefix,
+      const std::function<void(std::string_view key, std::string_view blob)>& call) const;
+  // Gap records, merged where they touch, in the order of lane and sequence.
+  std::vector<Gap> gaps() const;
+
+  // This consumer's cursors say what was delivered of `lane`: delivered rows are let go without a
+  // gap record; alerts that one of their consumers has not had are carried forward. A lane without
+  // consumers holds history: letting it go always leaves a gap record.
+  void deliver_to(std::string_view consumer, Lane lane);
+
+  // Committed rows of a lane from a sequence on, in order; see spool_reader.h. The reader must not
+  // outlive the spool; each has one thread.
+  std::unique_ptr<SpoolReader> read(Lane lane, std::uint64_t from_sequence,
+                                    ReadOptions options = {}) const;
+
+  Id128 id() const;
+  // The folder's epoch: how often it has been opened for writing.
+  std::uint32_t epoch() const;
+  SpoolStats stats() const;
+
+ private:
+  class Core;
+  explicit Spool(std::unique_ptr<Core> core);
+  std::unique_ptr<Core> core_;
+};
+
+}  // namespace headwater

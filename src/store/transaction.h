@@ -1,0 +1,78 @@
+// Transaction: what one worker wants committed together. It becomes one frame of the log: after a
+// crash all of it is there or none.
+//
+// Built without a lock, encoded as it goes; Spool::submit() takes the bytes and leaves it empty
+// with its buffers kept, so one object per worker serves for ever. One thread at a time.
+//
+//   txn.append(Lane::kReadings, worker, row);                    // row index 0 of this transaction
+//   txn.decide({.pipeline = "main", .lane = Lane::kReadings, .stream = worker, .first = 0,
+//               .count = 1, .own_rows = true, .scores = scores});
+//   txn.cursor_to_own("decided/main", Lane::kReadings, worker);
+//   auto submitted = spool.submit(txn);
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "store/lane.h"
+#include "store/records.h"
+#include "store/row_codec.h"
+
+namespace headwater {
+
+class Transaction {
+ public:
+  // Adds a row to a lane (copies the bytes); returns its index among the rows of this (lane,
+  // stream) here, from 0. With one stream per lane, which is the usual case, its sequence will be
+  // Submitted::first_sequence[lane] + index.
+  std::uint32_t append(Lane lane, std::uint16_t stream, const StoredRow& row);
+  void decide(const Decisions& decisions);
+  // The consumer has done with every row of (lane, stream) up to and including `upto`.
+  void cursor(std::string_view consumer, Lane lane, std::uint16_t stream, std::uint64_t upto);
+  // The same, up to the last row of (lane, stream) in this transaction (there must be one).
+  void cursor_to_own(std::string_view consumer, Lane lane, std::uint16_t stream);
+  // Replaces the blob of `key`; an empty blob deletes it.
+  void state(std::string_view key, std::string_view blob);
+  void gap(const Gap& gap);
+
+  bool empty() const { return rows_ == 0 && meta_.empty(); }
+  std::size_t rows() const { return rows_; }
+  std::size_t rows(Lane lane) const { return lane_rows_[index_of(lane)]; }
+  // Bytes of the frame it will make. Spool::max_transaction_bytes() bounds it.
+  std::size_t bytes() const;
+  void clear();
+
+ private:
+  friend class Spool;
+  struct Group {
+    Lane lane = Lane::kReadings;
+    std::uint16_t stream = 0;
+    RowEncoder rows;
+    std::uint64_t first = 0;  // set by seal()
+  };
+  // A sequence in meta_ that is still an index of a row of group `group`.
+  struct Patch {
+    std::size_t offset = 0;
+    std::size_t group = 0;
+  };
+
+  Group& group(Lane lane, std::uint16_t stream);
+  std::size_t group_index(Lane lane, std::uint16_t stream);
+  // Turns indexes into sequences, given the next sequence of each lane (advanced), and writes the
+  // frame's body to `body`.
+  void seal(std::array<std::uint64_t, kLanes>& next, std::string& body);
+
+  std::vector<Group> groups_;  // the first used_ are in use
+  std::size_t used_ = 0;
+  std::size_t last_ = 0;
+  std::string meta_;  // entries that are not rows
+  std::vector<Patch> patches_;
+  std::size_t rows_ = 0;
+  std::array<std::size_t, kLanes> lane_rows_{};
+};
+
+}  // namespace headwater
