@@ -1,0 +1,18 @@
+// Metrics of this process under the names Prometheus users know: CPU seconds, resident memory, open
+// files, start time, threads. Read from /proc at each scrape; nothing is kept or polled.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "telemetry/metrics.h"
+
+namespace headwater::telemetry {
+
+// Keep the result as long as the registry is scraped.
+[[nodiscard]] std::vector<Registry::Callback> register_process_metrics(Registry& registry);
+
+// VmRSS in bytes; 0 where /proc is not mounted.
+std::uint64_t resident_bytes();
+
+}  // namespace headwater::telemetry
