@@ -1,0 +1,209 @@
+// The embedded MQTT listener: devices publish straight to us, and PUBACK means what the owner makes
+// it mean (on disk).
+//
+//   auto group = HW_TRY(ListenerGroup::open(options, {loop_0, loop_1}));   // binds; before the
+//   loops run for (auto& [key, blob] : stored_sessions) HW_TRY(group->restore_session(key, blob));
+//   HW_TRY(group->start());                                                // accepts from here on
+//   // in worker i, at the end of each round of its loop:
+//   Listener& listener = group->worker(i);
+//   more = listener.take(room, arena, publishes);
+//   listener.take_session_changes(changes);       // same commit as the rows of this take()
+//   // when the commit is on disk, back on the worker's thread:
+//   listener.acknowledge(client, upto);  …  listener.flush();
+//
+// One worker owns a client from CONNECT on: hash(client id) % workers. Within a client, publishes
+// come in the order the device sent them and have ascending positions; acknowledge() is contiguous.
+//
+// Delivery. QoS 1: PUBACK leaves after acknowledge(). A PUBLISH with DUP, the packet id and the
+// bytes of one of the session's last `receive_maximum` QoS 1 publishes is not given out again, if
+// the session lives on (not clean, or with an expiry). QoS 2: the packet id goes into the session
+// blob of the same commit, PUBREC leaves after acknowledge(); PUBREL removes the id in a later blob
+// that has a position of its own, PUBCOMP leaves after acknowledge() of that. So a crash neither
+// loses nor doubles. QoS 0: a position, no answer.
+//
+// Not yet: a will is parsed and kept, but not given out; nothing can be subscribed to (SUBACK 0x80
+// or 0x87); retain flags are passed on and otherwise ignored.
+//
+// Thread rule: a Listener belongs to its worker's loop thread. stats() may be called from any.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "base/time.h"
+#include "data/arena.h"
+#include "io/loop.h"
+#include "protocol/mqtt/packets.h"
+
+namespace headwater::mqtt {
+
+enum class Anonymous : std::uint8_t {
+  kLoopback,  // from loopback addresses, if there is no password file; the default
+  kYes,
+  kNo,
+};
+enum class OnDenied : std::uint8_t {
+  kDisconnect,  // what the 3.1.1 standard offers: it has no negative PUBACK
+  kDrop,        // PUBACK, and counted as refused
+};
+
+struct ListenerTls {
+  std::string certificate;  // PEM file, chain included; "" is no TLS
+  std::string key;          // PEM file
+  std::string client_ca;    // PEM file: client certificates signed by it are accepted, their CN is
+                            // the user name; "" asks for none
+  bool require_client_certificate = false;
+};
+
+struct ListenerOptions {
+  std::string address = "127.0.0.1:1884";  // HOST:PORT, [::1]:PORT; port 0 lets the kernel choose
+  std::vector<std::string> topics{"#"};    // filters; other topics are denied
+  std::vector<std::string> write_own;      // patterns with %c and %u (topic.h); empty: no binding
+  bool client_id_is_username = false;      // refuse a client id other than the verified user name
+  OnDenied on_denied = OnDenied::kDisconnect;  // 3.1.1 and QoS above 0 only; 5.0 has PUBACK 0x87
+  Anonymous anonymous = Anonymous::kLoopback;
+  std::string password_file;  // as mosquitto_passwd writes it; read at start
+  ListenerTls tls;
+  std::size_t max_packet_bytes = 1024 * 1024;
+  std::uint32_t max_connections = 10'000;
+  std::uint16_t receive_maximum = 1000;  // unacknowledged QoS 1 and 2 publishes per client
+  std::uint16_t topic_alias_maximum = 16;
+  Nanos connect_timeout = std::chrono::seconds(10);
+  Nanos max_session_expiry = std::chrono::hours(24 * 7);
+  double messages_per_second = 0;  // per client; 0: no quota. Bursts of one second pass.
+  double bytes_per_second = 0;     // per client, whole packets; 0: no quota
+  std::size_t max_output_bytes = 1024 * 1024;  // unread answers of a client before it is closed
+  std::size_t max_held_bytes = 256 * 1024;     // read ahead of a client that is held back
+  std::size_t max_held_total_bytes = 64 * 1024 * 1024;  // the same over all clients of a worker
+};
+
+// Views live in the Arena given to take().
+struct Publish {
+  std::uint32_t client = 0;  // handle of the client on its worker: the partition. Small, reused.
+  std::uint32_t message_expiry = 0;  // MQTT 5, seconds; meaningful with has_expiry
+  std::uint64_t position = 0;        // ascending from 1 per handle, for the life of the process
+  std::string_view client_id;
+  std::string_view username;  // "" for anonymous clients
+  std::string_view topic;
+  std::string_view payload;       // followed by Arena::kPadding readable bytes
+  std::string_view content_type;  // MQTT 5
+  std::string_view properties;    // MQTT 5, encoded: next_user_property() of codec.h walks them
+  std::uint16_t packet_id = 0;
+  std::uint8_t qos = 0;
+  bool dup = false;
+  bool retain = false;
+  bool has_expiry = false;
+};
+
+// A session to write to the store, in the same commit as the rows of the same round. When it is on
+// disk, acknowledge(client, position) as for a row (position 0: nothing waits for it).
+struct SessionChange {
+  std::string key;  // the client id
+  std::string blob;
+  bool removed = false;  // the session has ended: forget the key
+  std::uint32_t client = 0;
+  std::uint64_t position = 0;
+};
+
+struct ListenerStats {
+  std::uint64_t connections = 0;    // open now
+  std::uint64_t sessions = 0;       // known now, connected or not
+  std::uint64_t accepted = 0;       // connections taken by this worker, ever
+  std::uint64_t publishes = 0;      // given out by take()
+  std::uint64_t publish_bytes = 0;  // topic and payload of those
+  std::uint64_t duplicates = 0;     // repeats recognised, not given out
+  std::uint64_t denied = 0;         // publishes refused by topics or write rules
+  std::uint64_t acknowledged = 0;   // PUBACK, PUBREC and PUBCOMP sent
+  std::uint64_t in_flight = 0;      // given out, not acknowledged
+  std::uint64_t held_bytes = 0;     // read ahead of clients that are held back
+  std::uint64_t takeovers = 0;
+  std::uint64_t refused_subscriptions = 0;
+  std::uint64_t over_quota = 0;  // times a client was held back by its quota
+  // Connections ended by us, by reason code (index: Reason as a number - 0x80; 0 to 0x22).
+  std::array<std::uint64_t, 0x23> closed{};
+  // Connections refused before or at CONNECT; counted by worker 0.
+  std::uint64_t refused_credentials = 0;
+  std::uint64_t refused_full = 0;
+  std::uint64_t refused_other = 0;  // not MQTT, TLS failed, no CONNECT in time, …
+  std::uint64_t accept_errors = 0;  // EMFILE and friends
+};
+
+struct Admission;  // door.h
+class ConnectionTable;
+
+class Listener {
+ public:
+  ~Listener();
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+
+  // Reads the clients that are ready, answers control packets, and appends at most `room` publishes
+  // to `out`, their bytes to `arena`. True: call again without sleeping. Never blocks. Call it each
+  // round, with room 0 when nothing can be taken (same as paused): otherwise ready sockets spin.
+  bool take(std::size_t room, Arena& arena, std::vector<Publish>& out);
+
+  // Every publish and session change of `client` up to `upto` is durable: queues their answers.
+  // Unknown clients and positions already acknowledged are ignored.
+  void acknowledge(std::uint32_t client, std::uint64_t upto);
+  // Sends what acknowledge() queued; take() does it too.
+  void flush();
+
+  // While paused no PUBLISH is taken; pings are still answered, and at most max_held_bytes are read
+  // ahead per client.
+  void pause(bool paused);
+
+  // Stops reading; what has been taken can still be acknowledged. (ListenerGroup::stop_accepting()
+  // closes the door.) close() then tells 5.0 clients "server shutting down", flushes without
+  // waiting and closes all connections.
+  void drain();
+  void close();
+
+  // Sessions that changed since the last call, each once, newest state. Appends.
+  void take_session_changes(std::vector<SessionChange>& out);
+
+  ListenerStats stats() const;
+
+ private:
+  friend class ListenerGroup;
+  Listener();
+  std::unique_ptr<ConnectionTable> table_;
+};
+
+// One listening socket and the workers that share its clients. Accepts and reads CONNECT on loop 0.
+class ListenerGroup {
+ public:
+  // Checks the options, reads the password file and certificates, binds. The loops must outlive the
+  // group; destroy it after they have stopped (or on their common thread).
+  static Result<std::unique_ptr<ListenerGroup>> open(const ListenerOptions& options,
+                                                     std::span<io::Loop* const> loops);
+  ~ListenerGroup();
+  ListenerGroup(const ListenerGroup&) = delete;
+  ListenerGroup& operator=(const ListenerGroup&) = delete;
+
+  // A session stored by an earlier process; before start(). kCorrupt: leave it out and go on.
+  Status restore_session(std::string_view key, std::string_view blob);
+  // Begins to accept. Callable from any thread; once.
+  void start();
+  // From any thread: closes the listening socket and the connections that have not sent CONNECT.
+  void stop_accepting();
+
+  std::uint16_t port() const;
+  std::size_t workers() const;
+  Listener& worker(std::size_t index);
+
+ private:
+  ListenerGroup();
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace headwater::mqtt
