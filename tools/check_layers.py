@@ -46,7 +46,7 @@ HEAVY = re.compile(
     r"^(yaml-cpp/|nlohmann/(?!json_fwd\.hpp)|boost/|onnxruntime|spdlog/|simdjson|CLI/|google/protobuf/)"
     r"|\.pb\.h$"
 )
-BANNED_WORDS = ("utils", "util", "common", "manager", "helper", "helpers", "misc")
+BANNED_WORDS = ("utils", "util", "common", "manager", "misc")
 MAX_LINES = 1000
 SOURCE_SUFFIXES = (".h", ".cc", ".c", ".py", ".sh", ".js", ".mjs", ".cjs", ".ts", ".tsx", ".css", ".cmake")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
