@@ -30,6 +30,9 @@
 
 namespace headwater::model {
 
+struct Session;  // model/session.h, for the .cc files of this library
+struct Calls;
+
 // One input or output of a model.
 struct PortInfo {
   std::string name;
@@ -102,9 +105,7 @@ class Model {
   std::span<const std::string> classes(std::size_t output) const;
 
  private:
-  struct Session;
-  struct Calls;
-  Model(std::shared_ptr<const Session> session);
+  explicit Model(std::shared_ptr<const Session> session);
 
   std::shared_ptr<const Session> session_;
   std::unique_ptr<Calls> calls_;
