@@ -39,15 +39,7 @@ struct PlayerOptions {
   std::string message_id_field{};  // empty: none; else a field "FILE:PASS:LINE", "-N" for device N
   double rate = 0;                 // messages a second; 0: all are due at once
   double speed = 0;                // multiple of the recording's own pace; not together with rate
-  std::uint32_t repeat = 1;  // passes over the file; 0: for ever. Times go on from pass to pass.
-};                           // where the row does not say; empty: the name of the file
-std::uint32_t devices = 1;   // play each row as that many devices: DEVICE-1, DEVICE-2, …
-std::vector<std::pair<std::string, std::string>> rename{};  // CSV columns: from, to
-std::string time_field{};      // empty: the first of timestamp, time, datetime, event_time, ts
-std::string message_id_field;  // empty: none; else a field "FILE:PASS:LINE", with "-N" for device N
-double rate = 0;               // messages a second; 0: all are due at once
-double speed = 0;              // multiple of the recording's own pace; not together with rate
-std::uint32_t repeat = 1;      // passes over the file; 0: for ever. Times go on from pass to pass.
+  std::uint32_t repeat = 1;        // passes; 0: for ever. Times go on from pass to pass.
 };
 
 struct PlayedMessage {
