@@ -14,9 +14,9 @@ namespace headwater::api {
 struct AdminOptions {
   // Called on the server's thread for each GET /api/v1/status; returns a JSON object; quick, no
   // blocking.
-  std::function<std::string()> status;
-  TapHub* tap = nullptr;  // outlives the server; null: no tap route
-  std::string token;      // "" is no authentication
+  std::function<std::string()> status = {};
+  TapHub* tap = nullptr;   // outlives the server; null: no tap route
+  std::string token = {};  // "" is no authentication
 };
 
 // GET /api/v1/status

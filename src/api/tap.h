@@ -26,7 +26,7 @@ namespace headwater::api {
 enum class TapKind : std::uint8_t { kReadings, kAlerts };
 
 struct TapOptions {
-  std::string pipeline;  // "" takes all
+  std::string pipeline = {};  // "" takes all
   TapKind kind = TapKind::kReadings;
   std::uint64_t limit = 0;  // events, then the stream ends; 0 is no limit
   double rate = 10;         // events/s

@@ -73,22 +73,22 @@ struct Options {
   Level level = Level::kInfo;
   Format format = Format::kLogfmt;
   // Tests: takes each finished line (without the newline) instead of stderr.
-  std::function<void(std::string_view line)> sink;
+  std::function<void(std::string_view line)> sink = {};
   // Tests: the clock of `ts` and of the limit; nothing means the system's.
-  std::function<WallTime()> clock;
+  std::function<WallTime()> clock = {};
 };
 
 // Replaces the settings (default: info, logfmt, stderr). Not while other threads log with a sink
 // that dies.
 void configure(Options options);
-void set_level(Level level);
+void set_level(Level severity);
 // "debug", "info", "warn", "error", "off"; "logfmt", "json".
 Result<Level> parse_level(std::string_view text);
 Result<Format> parse_format(std::string_view text);
 
 namespace detail {
 extern std::atomic<Level> level;
-void write(Level level, std::string_view text, Fields fields, const char* file, int line);
+void write(Level severity, std::string_view text, Fields fields, const char* file, int line);
 }  // namespace detail
 
 inline bool enabled(Level level) {
@@ -120,7 +120,7 @@ inline void error(std::string_view text, Fields fields = {}, const char* file = 
 }
 
 // Lines written at a level, and lines held back by the limit, since start.
-std::uint64_t lines(Level level);
+std::uint64_t lines(Level severity);
 std::uint64_t suppressed();
 
 }  // namespace headwater::log

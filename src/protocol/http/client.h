@@ -16,18 +16,18 @@ namespace headwater::http {
 
 struct ClientOptions {
   std::string method = "GET";
-  std::string body;
-  Fields headers;
-  std::string token;                         // sent as "Authorization: Bearer …"
+  std::string body = {};
+  Fields headers = {};
+  std::string token = {};                    // sent as "Authorization: Bearer …"
   std::chrono::milliseconds timeout{5'000};  // whole request; for streams: until the headers
   std::size_t max_body = 16 * 1024 * 1024;
-  std::string ca_file;  // https: PEM of the trusted certificates; "" means the system's
+  std::string ca_file = {};  // https: PEM of the trusted certificates; "" means the system's
 };
 
 struct ClientResponse {
   int status = 0;
-  Fields headers;
-  std::string body;
+  Fields headers = {};
+  std::string body = {};
   std::optional<std::string_view> header(std::string_view name) const;
 };
 

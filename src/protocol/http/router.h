@@ -33,9 +33,9 @@ struct RouteOptions {
 // there is no other.
 struct StaticPage {
   std::string_view content_type;  // "text/html; charset=utf-8"
-  std::string_view body;
-  std::string_view gzip_body;
-  std::string_view etag;                        // with quotes; "" makes one from the content
+  std::string_view body = {};
+  std::string_view gzip_body = {};
+  std::string_view etag = {};                   // with quotes; "" makes one from the content
   std::string_view cache_control = "no-cache";  // or "public, max-age=31536000, immutable"
 };
 

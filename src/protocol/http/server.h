@@ -33,9 +33,9 @@
 namespace headwater::http {
 
 struct ServerTls {
-  std::string certificate;  // PEM file, the chain
-  std::string private_key;  // PEM file
-  std::string client_ca;    // PEM file; if set, clients must show a certificate it signed
+  std::string certificate;     // PEM file, the chain
+  std::string private_key;     // PEM file
+  std::string client_ca = {};  // PEM file; if set, clients must show a certificate it signed
 };
 
 struct ServerOptions {
@@ -51,7 +51,7 @@ struct ServerOptions {
   std::chrono::milliseconds answer_timeout{60'000};   // handler to answer (then 503)
   std::chrono::milliseconds write_timeout{30'000};    // client to take what was written
   std::chrono::milliseconds heartbeat{15'000};        // comment on a quiet event stream
-  std::optional<ServerTls> tls;                       // nothing: plain
+  std::optional<ServerTls> tls = {};                  // nothing: plain
 };
 
 // Whether `address` names this machine only.
