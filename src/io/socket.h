@@ -111,7 +111,7 @@ class Stream {
  public:
   Stream() = default;
   explicit Stream(Fd fd) : fd_(std::move(fd)) {}
-  // TLS over `fd`; takes over `ssl` (TlsContext::attach makes it).
+  // TLS over `fd`; takes over `ssl` (TlsContext makes it).
   Stream(Fd fd, ssl_st* ssl);
   Stream(Stream&& other) noexcept;
   Stream& operator=(Stream&& other) noexcept;
@@ -120,6 +120,7 @@ class Stream {
   int fd() const { return fd_.get(); }
   bool is_open() const { return static_cast<bool>(fd_); }
   bool is_tls() const { return ssl_ != nullptr; }
+  ssl_st* ssl() const { return ssl_; }
 
   // TLS: go on with the handshake until kOk. Plain: kOk.
   IoResult handshake();

@@ -34,9 +34,9 @@ namespace headwater::mqtt {
 
 struct ClientTls {
   bool enabled = false;
-  std::string ca;           // PEM file; "": the system's trust store
-  std::string certificate;  // PEM file, for brokers that ask for one
-  std::string key;
+  std::string ca{};           // PEM file; "": the system's trust store
+  std::string certificate{};  // PEM file, for brokers that ask for one
+  std::string key{};
   bool verify = true;  // host name and chain
 };
 
@@ -44,9 +44,9 @@ struct ClientOptions {
   std::string host = "localhost";
   std::uint16_t port = 1883;
   Version version = Version::k5;
-  std::string client_id;  // "" with clean_start only
-  std::optional<std::string> username;
-  std::optional<std::string> password;
+  std::string client_id{};  // "" with clean_start only
+  std::optional<std::string> username{};
+  std::optional<std::string> password{};
   ClientTls tls;
   bool clean_start = true;           // of the first connection; later ones resume the session
   std::uint32_t session_expiry = 0;  // MQTT 5, seconds
@@ -67,12 +67,12 @@ struct ClientOptions {
 Status apply_url(std::string_view url, ClientOptions* options);
 
 struct OutgoingPublish {
-  std::string_view topic;
-  std::string_view payload;
+  std::string_view topic{};
+  std::string_view payload{};
   std::uint8_t qos = 0;  // 0 or 1
   bool retain = false;
   std::uint64_t token = 0;  // comes back in the outcome
-  std::string_view content_type;
+  std::string_view content_type{};
 };
 
 enum class OutcomeKind : std::uint8_t {
@@ -88,10 +88,10 @@ struct Outcome {
 
 struct ReceivedPublish {
   std::uint64_t position = 0;  // ascending from 1
-  std::string_view topic;
-  std::string_view payload;
-  std::string_view content_type;
-  std::string_view properties;
+  std::string_view topic{};
+  std::string_view payload{};
+  std::string_view content_type{};
+  std::string_view properties{};
   std::uint16_t packet_id = 0;
   std::uint8_t qos = 0;
   bool dup = false;

@@ -57,9 +57,9 @@ enum class OnDenied : std::uint8_t {
 };
 
 struct ListenerTls {
-  std::string certificate;  // PEM file, chain included; "" is no TLS
-  std::string key;          // PEM file
-  std::string client_ca;    // PEM file: client certificates signed by it are accepted, their CN is
+  std::string certificate{};  // PEM file, chain included; "" is no TLS
+  std::string key{};          // PEM file
+  std::string client_ca{};  // PEM file: client certificates signed by it are accepted, their CN is
                             // the user name; "" asks for none
   bool require_client_certificate = false;
 };
@@ -67,11 +67,11 @@ struct ListenerTls {
 struct ListenerOptions {
   std::string address = "127.0.0.1:1884";  // HOST:PORT, [::1]:PORT; port 0 lets the kernel choose
   std::vector<std::string> topics{"#"};    // filters; other topics are denied
-  std::vector<std::string> write_own;      // patterns with %c and %u (topic.h); empty: no binding
+  std::vector<std::string> write_own{};    // patterns with %c and %u (topic.h); empty: no binding
   bool client_id_is_username = false;      // refuse a client id other than the verified user name
   OnDenied on_denied = OnDenied::kDisconnect;  // 3.1.1 and QoS above 0 only; 5.0 has PUBACK 0x87
   Anonymous anonymous = Anonymous::kLoopback;
-  std::string password_file;  // as mosquitto_passwd writes it; read at start
+  std::string password_file{};  // as mosquitto_passwd writes it; read at start
   ListenerTls tls;
   std::size_t max_packet_bytes = 1024 * 1024;
   std::uint32_t max_connections = 10'000;
@@ -91,12 +91,12 @@ struct Publish {
   std::uint32_t client = 0;  // handle of the client on its worker: the partition. Small, reused.
   std::uint32_t message_expiry = 0;  // MQTT 5, seconds; meaningful with has_expiry
   std::uint64_t position = 0;        // ascending from 1 per handle, for the life of the process
-  std::string_view client_id;
-  std::string_view username;  // "" for anonymous clients
-  std::string_view topic;
-  std::string_view payload;       // followed by Arena::kPadding readable bytes
-  std::string_view content_type;  // MQTT 5
-  std::string_view properties;    // MQTT 5, encoded: next_user_property() of codec.h walks them
+  std::string_view client_id{};
+  std::string_view username{};  // "" for anonymous clients
+  std::string_view topic{};
+  std::string_view payload{};       // followed by Arena::kPadding readable bytes
+  std::string_view content_type{};  // MQTT 5
+  std::string_view properties{};    // MQTT 5, encoded: next_user_property() of codec.h walks them
   std::uint16_t packet_id = 0;
   std::uint8_t qos = 0;
   bool dup = false;
@@ -107,8 +107,8 @@ struct Publish {
 // A session to write to the store, in the same commit as the rows of the same round. When it is on
 // disk, acknowledge(client, position) as for a row (position 0: nothing waits for it).
 struct SessionChange {
-  std::string key;  // the client id
-  std::string blob;
+  std::string key{};  // the client id
+  std::string blob{};
   bool removed = false;  // the session has ended: forget the key
   std::uint32_t client = 0;
   std::uint64_t position = 0;

@@ -78,7 +78,7 @@ enum class Reason : std::uint8_t {
   kWildcardsNotSupported = 0xA2,
 };
 
-// "not_authorized", "malformed_packet", …: metric label and log word; "reason_0xNN" for an unknown.
+// "not_authorized", "malformed_packet", …: metric label and log word; "unknown_reason" for others.
 std::string_view reason_name(Reason reason);
 inline bool is_failure(Reason reason) {
   return static_cast<std::uint8_t>(reason) >= 0x80;
@@ -87,83 +87,83 @@ inline bool is_failure(Reason reason) {
 // What is wrong with a packet; `why` has static storage. ok() when nothing is.
 struct [[nodiscard]] Fault {
   Reason reason = Reason::kSuccess;
-  std::string_view why;
+  std::string_view why{};
 
   bool ok() const { return reason == Reason::kSuccess; }
 };
 
 struct UserProperty {
-  std::string_view name;
-  std::string_view value;
+  std::string_view name{};
+  std::string_view value{};
 };
 
 // The properties of any MQTT 5 packet [2.2.2.2]; absent ones are empty optionals or null views.
 // decode keeps `section` (the encoded properties, for user_properties()); encode writes what is set
 // and `user`.
 struct Properties {
-  std::optional<bool> payload_is_utf8;
-  std::optional<std::uint32_t> message_expiry;  // seconds
-  std::optional<std::string_view> content_type;
-  std::optional<std::string_view> response_topic;
-  std::optional<std::string_view> correlation_data;
-  std::optional<std::uint32_t> subscription_id;  // the last one, when a PUBLISH carries several
-  std::optional<std::uint32_t> session_expiry;   // seconds; 0xFFFFFFFF is for ever
-  std::optional<std::string_view> assigned_client_id;
-  std::optional<std::uint16_t> server_keep_alive;  // seconds
-  std::optional<std::string_view> authentication_method;
-  std::optional<std::string_view> authentication_data;
-  std::optional<bool> request_problem_information;
-  std::optional<std::uint32_t> will_delay;  // seconds
-  std::optional<bool> request_response_information;
-  std::optional<std::string_view> response_information;
-  std::optional<std::string_view> server_reference;
-  std::optional<std::string_view> reason_string;
-  std::optional<std::uint16_t> receive_maximum;
-  std::optional<std::uint16_t> topic_alias_maximum;
-  std::optional<std::uint16_t> topic_alias;
-  std::optional<std::uint8_t> maximum_qos;
-  std::optional<bool> retain_available;
-  std::optional<std::uint32_t> maximum_packet_size;
-  std::optional<bool> wildcard_subscription_available;
-  std::optional<bool> subscription_id_available;
-  std::optional<bool> shared_subscription_available;
-  std::span<const UserProperty> user;  // encode only
-  std::string_view section;            // decode only
+  std::optional<bool> payload_is_utf8{};
+  std::optional<std::uint32_t> message_expiry{};  // seconds
+  std::optional<std::string_view> content_type{};
+  std::optional<std::string_view> response_topic{};
+  std::optional<std::string_view> correlation_data{};
+  std::optional<std::uint32_t> subscription_id{};  // the last one, when a PUBLISH carries several
+  std::optional<std::uint32_t> session_expiry{};   // seconds; 0xFFFFFFFF is for ever
+  std::optional<std::string_view> assigned_client_id{};
+  std::optional<std::uint16_t> server_keep_alive{};  // seconds
+  std::optional<std::string_view> authentication_method{};
+  std::optional<std::string_view> authentication_data{};
+  std::optional<bool> request_problem_information{};
+  std::optional<std::uint32_t> will_delay{};  // seconds
+  std::optional<bool> request_response_information{};
+  std::optional<std::string_view> response_information{};
+  std::optional<std::string_view> server_reference{};
+  std::optional<std::string_view> reason_string{};
+  std::optional<std::uint16_t> receive_maximum{};
+  std::optional<std::uint16_t> topic_alias_maximum{};
+  std::optional<std::uint16_t> topic_alias{};
+  std::optional<std::uint8_t> maximum_qos{};
+  std::optional<bool> retain_available{};
+  std::optional<std::uint32_t> maximum_packet_size{};
+  std::optional<bool> wildcard_subscription_available{};
+  std::optional<bool> subscription_id_available{};
+  std::optional<bool> shared_subscription_available{};
+  std::span<const UserProperty> user{};  // encode only
+  std::string_view section{};            // decode only
 };
 
 struct Will {
-  std::string_view topic;
-  std::string_view payload;
+  std::string_view topic{};
+  std::string_view payload{};
   std::uint8_t qos = 0;
   bool retain = false;
-  Properties properties;
+  Properties properties{};
 };
 
 struct Connect {
   Version version = Version::k5;
   bool clean_start = true;        // "clean session" in 3.1.1
   std::uint16_t keep_alive = 60;  // seconds; 0 is none
-  std::string_view client_id;
-  std::optional<std::string_view> username;
-  std::optional<std::string_view> password;
-  std::optional<Will> will;
-  Properties properties;
+  std::string_view client_id{};
+  std::optional<std::string_view> username{};
+  std::optional<std::string_view> password{};
+  std::optional<Will> will{};
+  Properties properties{};
 };
 
 struct Connack {
   bool session_present = false;
   Reason reason = Reason::kSuccess;  // for 3.1.1 mapped from and to its return codes
-  Properties properties;
+  Properties properties{};
 };
 
 struct PublishPacket {
-  std::string_view topic;
-  std::string_view payload;
-  std::string_view properties;  // encoded, without their length; checked
-  std::uint16_t packet_id = 0;  // 0 for QoS 0
+  std::string_view topic{};
+  std::string_view payload{};
+  std::string_view properties{};  // encoded, without their length; checked
+  std::uint16_t packet_id = 0;    // 0 for QoS 0
   std::uint16_t topic_alias = 0;
   std::uint32_t message_expiry = 0;  // seconds; meaningful with has_expiry
-  std::string_view content_type;
+  std::string_view content_type{};
   std::uint8_t qos = 0;
   bool dup = false;
   bool retain = false;
@@ -174,11 +174,11 @@ struct PublishPacket {
 struct Ack {
   std::uint16_t packet_id = 0;
   Reason reason = Reason::kSuccess;
-  std::string_view reason_string;
+  std::string_view reason_string{};
 };
 
 struct Subscription {
-  std::string_view filter;
+  std::string_view filter{};
   std::uint8_t qos = 0;
   bool no_local = false;
   bool retain_as_published = false;
@@ -187,27 +187,27 @@ struct Subscription {
 
 struct Subscribe {
   std::uint16_t packet_id = 0;
-  std::vector<Subscription> subscriptions;
-  Properties properties;
+  std::vector<Subscription> subscriptions{};
+  Properties properties{};
 };
 
 struct Unsubscribe {
   std::uint16_t packet_id = 0;
-  std::vector<std::string_view> filters;
-  Properties properties;
+  std::vector<std::string_view> filters{};
+  Properties properties{};
 };
 
 // SUBACK and UNSUBACK. A 3.1.1 UNSUBACK has no reasons; a 3.1.1 SUBACK has 0, 1, 2 or 0x80.
 struct Suback {
   std::uint16_t packet_id = 0;
-  std::vector<Reason> reasons;
-  std::string_view reason_string;
+  std::vector<Reason> reasons{};
+  std::string_view reason_string{};
 };
 
 // DISCONNECT and AUTH.
 struct Disconnect {
   Reason reason = Reason::kSuccess;
-  Properties properties;
+  Properties properties{};
 };
 
 }  // namespace headwater::mqtt
