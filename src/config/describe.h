@@ -20,9 +20,12 @@ std::string type_text(const Type& type);
 std::string default_text(const SchemaView& schema, const FieldView& field);
 // "1 to 4096", "at least 1s"; "" without bounds.
 std::string bounds_text(const FieldView& field);
+// A bound in the notation of the type: "4096", "30s", "64MiB".
+std::string bound_text(const Type& type, Bound bound);
 
-// A section: heading of `level` #s, doc, a table of options, a table for each nested struct. No
-// trailing blank line. Deprecated options are left out.
+// A section: heading of `level` #s, doc, a table of options; those of nested structs stand in the
+// same table as `objective.p99`, `columns[].name`, `inputs.NAME.path`. No trailing blank line.
+// Deprecated options are left out.
 std::string markdown(const SchemaView& schema, int level = 2);
 
 // A JSON Schema (draft 2020-12) object: {"type": "object", "properties": …}. Without "$schema", so
@@ -40,6 +43,8 @@ template <HasSchema T>
 Node dump(const T& options, const Origins* origins = nullptr, std::string_view path = {}) {
   return dump(view<T>(), &options, origins, path);
 }
+// One field of an options struct, in the same way.
+Node dump_value(const FieldView& field, const void* options);
 // Block-style YAML that loads back to an equal tree.
 std::string to_yaml(const Node& node);
 // The same tree on one line, as a flow mapping.

@@ -41,7 +41,7 @@ class Diagnostics {
 
   bool ok() const { return errors_ == 0; }
   std::size_t error_count() const { return errors_; }
-  std::size_t warning_count() const { return all_.size() - errors_; }
+  std::size_t warning_count() const { return warnings_; }
   // By file, line and column; masked.
   std::vector<Diagnostic> sorted() const;
 
@@ -60,6 +60,7 @@ class Diagnostics {
  private:
   std::vector<Diagnostic> all_;
   std::size_t errors_ = 0;
+  std::size_t warnings_ = 0;
   Origins* origins_ = nullptr;
 };
 

@@ -26,7 +26,9 @@ struct Limits {
   std::size_t secret_file_bytes = std::size_t{64} << 10;
 };
 
-// Empty when something was wrong; then `diagnostics` says what. An empty text is a null node.
+// Empty when the text cannot be read as one bounded YAML document. A tree may come with errors too
+// (a duplicate key, an unset variable), so that parse() can add its own: ask diagnostics.ok()
+// before using what was parsed. An empty text is a null node.
 std::optional<Node> load_text(std::string text, std::string name, Diagnostics& diagnostics,
                               const Environment& environment = Environment::of_process(),
                               const Limits& limits = {});

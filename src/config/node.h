@@ -82,6 +82,8 @@ class Node {
   // Whether ${NAME} or ${file:…} gave a part of it. Such a value is never shown.
   bool is_substituted() const { return !written_.empty(); }
   bool is_quoted() const { return quoted_; }
+  // Its ${…} could not be replaced; the loader has reported it, and parse() says no more.
+  bool is_broken() const { return broken_; }
 
   // Items of a sequence, entries of a mapping; empty for the other kinds.
   const std::vector<Node>& items() const { return items_; }
@@ -110,6 +112,7 @@ class Node {
   void set_trail(std::shared_ptr<const Trail> trail) { trail_ = std::move(trail); }
   void set_written(std::string written) { written_ = std::move(written); }
   void set_quoted(bool quoted) { quoted_ = quoted; }
+  void set_broken() { broken_ = true; }
   const std::shared_ptr<const Trail>& trail() const { return trail_; }
 
  private:
@@ -123,6 +126,7 @@ class Node {
   Mark key_mark_;
   Kind kind_ = Kind::kNull;
   bool quoted_ = false;
+  bool broken_ = false;
 };
 
 struct Node::Entry {

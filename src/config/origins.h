@@ -15,6 +15,8 @@
 // Remote values are taken for options that are live only. Not thread-safe.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,7 +37,8 @@ class Origins {
     std::string path;  // "edge.data_dir"
     Origin origin = Origin::kDefault;
     std::string detail;  // "edge.yaml:3:12", "HEADWATER_EDGE_DATA_DIR", "--set", the revision
-    std::string value;   // as text; "***" when secret
+    std::string value;   // as text; "***" or ${…} when secret
+    bool secret = false;
   };
 
   Origins() = default;
@@ -57,11 +60,10 @@ class Origins {
     std::string value;
     std::string detail;
   };
-  // The value that goes before the file, by its authority; marks it as used. `declared` is the
-  // schema's own variable name or "".
-  std::vector<Override> overrides(std::string_view path, std::string_view declared, bool live,
-                                  Diagnostics& diagnostics);
-  bool empty_overrides() const { return given_.empty() && environment_.variables().empty(); }
+  // The value that goes before the file, of the highest authority. `declared` is the schema's own
+  // variable name or "".
+  std::optional<Override> override_for(const std::string& path, std::string_view declared,
+                                       bool live, Diagnostics& diagnostics);
   void record(Entry entry);
 
  private:
@@ -69,6 +71,7 @@ class Origins {
     std::string path;
     Override value;
     bool used = false;
+    bool refused = false;  // remote, and the option is not live
   };
   std::vector<Given> given_;
   Environment environment_;
