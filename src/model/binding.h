@@ -58,9 +58,9 @@ enum class OnMissing : std::uint8_t {
 struct BindingOptions {
   // Tensor → fields. Empty: the model's metadata "headwater.fields" (names separated by commas),
   // for the one input that the model has.
-  std::map<std::string, std::vector<std::string>> inputs;
+  std::map<std::string, std::vector<std::string>> inputs{};
   // Column → tensor or tensor[class]. Empty: the defaults above.
-  std::map<std::string, std::string> outputs;
+  std::map<std::string, std::string> outputs{};
   OnMissing on_missing = OnMissing::kSkip;
   // Rows per model call at most (BATCH_SIZE); a fixed number of rows in the model wins.
   std::size_t max_rows = 512;
@@ -69,7 +69,7 @@ struct BindingOptions {
   // Devices whose windows are kept.
   std::size_t max_keys = 100'000;
   // Class whose probability is the default `score` of a classifier; "": the last one.
-  std::string anomalous_class;
+  std::string anomalous_class{};
 };
 
 // Cost of a call as measured by the warm-up at create(): fixed + per_row × rows, in nanoseconds.
@@ -129,8 +129,9 @@ class Binding {
   void save(ByteWriter& out) const;
   Status restore(ByteReader& in);
 
+  struct Plan;  // model/plan.h, for the .cc files of this library
+
  private:
-  struct Plan;
   explicit Binding(std::unique_ptr<Plan> plan);
   std::unique_ptr<Plan> plan_;
 };

@@ -1,7 +1,6 @@
 #include "model/model.h"
 
 #include <fcntl.h>
-#include <malloc.h>
 #include <openssl/evp.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <limits>
 #include <utility>
 
 #include "base/strings.h"
@@ -296,7 +296,9 @@ Status read_metadata(Session& to) {
   to.name = take_text(to, graph);
   std::int64_t version = 0;
   HW_TRY(take_status(api, api.ModelMetadataGetVersion(metadata.get(), &version)));
-  to.version = version != 0 ? std::to_string(version) : "";
+  // ONNX Runtime gives the greatest number for a file that says nothing.
+  constexpr std::int64_t kUnset = std::numeric_limits<std::int64_t>::max();
+  to.version = version != 0 && version != kUnset ? std::to_string(version) : "";
   if (const auto found = to.metadata.find("headwater.name"); found != to.metadata.end()) {
     to.name = found->second;
   }
@@ -382,8 +384,7 @@ Result<std::shared_ptr<const Session>> open_session(const ModelOptions& options)
   }
   HW_TRY(read_ports(*made));
   HW_TRY(read_metadata(*made));
-  // The parsed file and the optimizer leave megabytes of free blocks behind.
-  malloc_trim(0);
+  drop_startup_memory();
   return std::shared_ptr<const Session>(std::move(made));
 }
 

@@ -51,7 +51,7 @@ struct PortInfo {
 };
 
 struct ModelOptions {
-  std::string path;
+  std::string path{};
   // Threads inside one call. 0: 1 for a file under 1 MiB (a second thread costs more than it
   // gives), else the CPUs of this process, 4 at most. Always bounded by the cgroup's CPU limit.
   int threads = 0;

@@ -1,0 +1,133 @@
+// Binding's inside: what was resolved at create() and the buffers that are reused between calls.
+// For the .cc files of Binding: resolve.cc makes it, gather.cc and scatter.cc move values,
+// binding.cc drives.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/binding.h"
+
+namespace headwater::model {
+
+// Elements of one tensor, of any type.
+class Buffer {
+ public:
+  void reset(ElementType type, std::size_t elements) {
+    type_ = type;
+    if (type == ElementType::kString) {
+      strings_.assign(elements, {});
+    } else {
+      bytes_.assign(elements * element_width(type), std::byte{0});
+    }
+  }
+  ElementType type() const { return type_; }
+  std::size_t width() const {
+    return type_ == ElementType::kString ? sizeof(std::string_view) : element_width(type_);
+  }
+  void* at(std::size_t element) {
+    return type_ == ElementType::kString ? static_cast<void*>(strings_.data() + element)
+                                         : bytes_.data() + element * width();
+  }
+  template <class T>
+  T* as() {
+    return static_cast<T*>(at(0));
+  }
+
+ private:
+  ElementType type_ = ElementType::kFloat32;
+  std::vector<std::byte> bytes_;
+  std::vector<std::string_view> strings_;
+};
+
+struct InputPlan {
+  std::size_t port = 0;
+  ElementType type = ElementType::kFloat32;
+  std::vector<std::size_t> fields;   // indices into Plan::fields
+  std::size_t width = 0;             // elements of one row
+  bool has_rows = true;              // false: shape [fields], one row a call
+  std::vector<std::int64_t> shape;   // of a call; shape[0] is set to its rows if has_rows
+  std::unique_ptr<History> history;  // of a window input
+  Buffer buffer;                     // rows_per_call rows
+  Buffer padded;                     // of a fixed number of rows: the call's rows, padded
+};
+
+// One tensor that is asked for. `port` and `index` as in Model::run(in, which, out).
+struct OutputPlan {
+  std::size_t port = 0;
+  ElementType type = ElementType::kFloat32;
+  std::size_t width = 0;  // elements of one row
+  bool in_place = false;  // numbers: the model writes to `buffer`
+  std::vector<std::int64_t> shape;
+  Buffer buffer;
+};
+
+// Column `column` takes element `element` of each row of output `output`.
+struct ColumnPlan {
+  std::size_t output = 0;
+  std::size_t element = 0;
+};
+
+// How a field is read, decided by all inputs that take it.
+struct FieldUse {
+  bool number = false;       // by a tensor of numbers
+  bool text = false;         // by a tensor of strings
+  bool whole = false;        // by int64 or int32: must be finite and in range
+  bool narrow = false;       // by int32
+  bool nan_allowed = false;  // missing becomes NaN
+};
+
+struct Binding::Plan {
+  std::unique_ptr<Model> model;
+  BindingOptions options;
+  CostCurve cost;
+  std::size_t rows_per_call = 1;
+  std::optional<std::size_t> fixed_rows;  // the model's own number of rows
+  std::vector<std::string> fields;
+  std::vector<FieldUse> uses;  // by field
+  std::vector<Field> columns;
+  std::vector<ColumnPlan> column_plans;  // by column
+  std::vector<InputPlan> inputs;         // in the model's order
+  std::vector<OutputPlan> outputs;       // ascending by port
+  std::vector<std::size_t> which;        // their ports
+  std::string last_failure;
+
+  // Scratch of score().
+  std::vector<const Column*> sources;    // by field; null: the batch has no such column
+  std::vector<Column*> targets;          // by column
+  std::vector<std::uint8_t> missing;     // by row of the batch
+  std::vector<std::uint32_t> ready;      // rows that can be scored
+  std::vector<std::uint32_t> call;       // rows of one call
+  std::vector<std::uint8_t> not_finite;  // by row of the call
+  std::vector<double> values;            // one row of a window input
+  std::vector<double> window;
+  std::vector<TensorView> in;
+  std::vector<TensorView> out;
+};
+
+// True if a column of `from` can fill a tensor of `to`.
+bool convertible(Type from, ElementType to);
+
+// Marks the rows of the batch (not only selected ones) whose `source` cannot be used.
+void mark_missing(const Column* source, const FieldUse& use, std::span<std::uint8_t> missing);
+
+// Writes source[rows[i]] to element i × stride + offset of `to`, as its type; NaN where null.
+void gather(const Column* source, std::span<const std::uint32_t> rows, Buffer& to,
+            std::size_t stride, std::size_t offset);
+
+// Writes element i × stride + offset of `from` to row rows[i]. Values that are not finite become
+// null and set flags[i]. Strings are copied into `arena`.
+void scatter(const TensorView& from, std::size_t stride, std::size_t offset,
+             std::span<const std::uint32_t> rows, Column& to, Arena& arena,
+             std::span<std::uint8_t> not_finite);
+
+// Column type of a tensor's values.
+Type column_type(ElementType type);
+
+}  // namespace headwater::model
