@@ -53,12 +53,12 @@ struct Delay {
 };
 
 struct AlarmOptions {
-  std::string rule;          // its name; part of the alert id
-  std::string model_digest;  // of the model that gave the score; part of the alert id
+  std::string rule{};          // its name; part of the alert id
+  std::string model_digest{};  // of the model that gave the score; part of the alert id
   bool episodes = false;
   bool has_clear = false;  // `clear` is given; else clear = not raise
-  Delay on_delay;
-  Delay off_delay;
+  Delay on_delay{};
+  Delay off_delay{};
   Nanos cooldown{0};
   bool hold_last = false;
   std::size_t max_active = 1'000;
@@ -69,9 +69,9 @@ enum class Truth : std::uint8_t { kFalse, kTrue, kNull };
 
 // One row as the machine sees it.
 struct AlarmRow {
-  std::string_view key;  // device
-  Id128 identity;
-  WallTime time;  // event time; the arrival for rows with kRowTimeFuture
+  std::string_view key{};  // device
+  Id128 identity{};
+  WallTime time{};  // event time; the arrival for rows with kRowTimeFuture
   Truth raise = Truth::kNull;
   Truth clear = Truth::kNull;  // ignored without has_clear
   double score = std::numeric_limits<double>::quiet_NaN();

@@ -20,7 +20,7 @@ struct DeviceOptions {
 
   From from = From::kSender;
   std::size_t level = 0;  // of the topic split at '/', from 0
-  std::string field;
+  std::string field{};
   Missing missing = Missing::kDeadLetter;
 };
 

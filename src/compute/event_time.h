@@ -42,7 +42,7 @@ std::optional<WallTime> time_from_number(double value, TimeFormat format);
 std::optional<WallTime> time_from_integer(std::int64_t value, TimeFormat format);
 
 struct EventTimeOptions {
-  std::string field;  // column that holds the time; empty: the time of arrival
+  std::string field{};  // column that holds the time; empty: the time of arrival
   TimeFormat format = TimeFormat::kAuto;
   int zone_offset_minutes = 0;                  // of texts without a zone
   Nanos max_future = std::chrono::minutes(10);  // beyond the arrival

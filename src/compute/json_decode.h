@@ -49,7 +49,7 @@
 namespace headwater {
 
 struct DecodeOptions {
-  Schema schema;               // declared fields: these columns exist in every batch
+  Schema schema{};             // declared fields: these columns exist in every batch
   bool learn = true;           // false: only declared fields are taken, others ignored and counted
   std::size_t max_depth = 16;  // of nested objects and arrays; the message itself is depth 1
   std::size_t max_fields = 256;  // declared and learned together

@@ -27,16 +27,16 @@
 namespace headwater {
 
 struct LookupOptions {
-  std::string name = "lookup";    // for error texts: the file's name
-  std::string key;                // header name of the key column; keys are unique
-  std::vector<std::string> take;  // header names; empty: all but the key
-  Schema types;                   // declared types of some columns: any but bytes and frame
+  std::string name = "lookup";      // for error texts: the file's name
+  std::string key{};                // header name of the key column; keys are unique
+  std::vector<std::string> take{};  // header names; empty: all but the key
+  Schema types{};                   // declared types of some columns: any but bytes and frame
   char delimiter = ',';
   std::size_t max_rows = 1'000'000;
   std::size_t max_bytes = 64 * 1024 * 1024;
   // Column of the batch to look up; empty: `key`. "device" and "device_id" mean Row::device when
   // the batch has no such column.
-  std::string batch_key;
+  std::string batch_key{};
 };
 
 struct LookupStats {

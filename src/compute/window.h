@@ -51,7 +51,7 @@ struct WindowOptions {
   std::size_t min_count = 1;
   std::size_t max_keys = 10'000;
   std::size_t max_rows = 100'000;  // per key
-  std::vector<AggregateSpec> aggregates;
+  std::vector<AggregateSpec> aggregates{};
 };
 
 // Sums since they were set to zero by the caller.
