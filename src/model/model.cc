@@ -291,25 +291,20 @@ Status read_metadata(Session& to) {
   if (keys != nullptr) {
     to.allocator->Free(to.allocator, keys);
   }
-  char* graph = nullptr;
-  HW_TRY(take_status(api, api.ModelMetadataGetGraphName(metadata.get(), to.allocator, &graph)));
-  to.name = take_text(to, graph);
   std::int64_t version = 0;
   HW_TRY(take_status(api, api.ModelMetadataGetVersion(metadata.get(), &version)));
   // ONNX Runtime gives the greatest number for a file that says nothing.
   constexpr std::int64_t kUnset = std::numeric_limits<std::int64_t>::max();
   to.version = version != 0 && version != kUnset ? std::to_string(version) : "";
-  if (const auto found = to.metadata.find("headwater.name"); found != to.metadata.end()) {
-    to.name = found->second;
-  }
   if (const auto found = to.metadata.find("headwater.version"); found != to.metadata.end()) {
     to.version = found->second;
   }
-  if (to.name.empty()) {
-    to.name = to.path.substr(to.path.rfind('/') + 1);
-    if (to.name.ends_with(".onnx")) {
-      to.name.resize(to.name.size() - 5);
-    }
+  to.name = to.path.substr(to.path.rfind('/') + 1);
+  if (to.name.ends_with(".onnx")) {
+    to.name.resize(to.name.size() - 5);
+  }
+  if (const auto found = to.metadata.find("headwater.name"); found != to.metadata.end()) {
+    to.name = found->second;
   }
   return {};
 }
@@ -323,6 +318,27 @@ Status append_cuda(const OrtApi& api, OrtSessionOptions* options) {
 bool offers(const Runtime& runtime, std::string_view provider) {
   const auto& all = runtime.info.providers;
   return std::find(all.begin(), all.end(), provider) != all.end();
+}
+
+// ONNX Runtime's words without the path, which is said already, and with the remedy where there is
+// one.
+Error clearer(Error error, const Runtime& runtime, const std::string& path) {
+  std::string text = error.text();
+  const std::string prefix = fmt::format("Load model from {} failed:", path);
+  if (text.starts_with(prefix)) {
+    text = std::string(trim(std::string_view(text).substr(prefix.size())));
+  }
+  if (error.code() == Code::kCorrupt) {
+    text += "; the file is cut off, or it is not an ONNX model";
+  } else if (text.find("is not a registered function/op") != std::string::npos ||
+             text.find("No Op registered for") != std::string::npos ||
+             text.find("opset") != std::string::npos) {
+    text += fmt::format(
+        "; ONNX Runtime {} cannot run this: export the model with standard operators of a current "
+        "opset",
+        runtime.info.version);
+  }
+  return Error(error.code(), std::move(text));
 }
 
 Status create_session(const Runtime& runtime, Session& to, bool cuda) {
@@ -340,8 +356,9 @@ Status create_session(const Runtime& runtime, Session& to, bool cuda) {
     HW_TRY(append_cuda(api, options.get()).with("cuda provider"));
   }
   to.provider = cuda ? "cuda" : "cpu";
-  return take_status(
+  Status created = take_status(
       api, api.CreateSession(runtime.env, to.path.c_str(), options.get(), to.session.out()));
+  return created ? Status{} : clearer(std::move(created).error(), runtime, to.path);
 }
 
 Result<std::shared_ptr<const Session>> open_session(const ModelOptions& options) {

@@ -81,7 +81,8 @@ class Model {
   // SHA-256 of the file, 64 lower-case hex digits; what alerts carry.
   const std::string& digest() const;
   std::uint64_t file_bytes() const;
-  // Metadata "headwater.name", else the graph's name, else the file's name without ".onnx".
+  // Metadata "headwater.name", else the file's name without ".onnx". (The graph's own name is what
+  // an exporter left there: "main_graph".)
   const std::string& name() const;
   // Metadata "headwater.version", else the file's model_version if it is not 0, else "".
   const std::string& version() const;

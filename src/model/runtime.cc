@@ -33,6 +33,23 @@ std::string executable_dir() {
 void ORT_API_CALL drop_log(void*, OrtLoggingLevel, const char*, const char*, const char*,
                            const char*) {}
 
+bool has_text_relocations(const dl_phdr_info& object) {
+  for (int i = 0; i < object.dlpi_phnum; ++i) {
+    if (object.dlpi_phdr[i].p_type != PT_DYNAMIC) {
+      continue;
+    }
+    const auto* entry =
+        reinterpret_cast<const ElfW(Dyn)*>(object.dlpi_addr + object.dlpi_phdr[i].p_vaddr);
+    for (; entry->d_tag != DT_NULL; ++entry) {
+      if (entry->d_tag == DT_TEXTREL ||
+          (entry->d_tag == DT_FLAGS && (entry->d_un.d_val & DF_TEXTREL) != 0)) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
 std::string joined(std::span<const std::string> parts) {
   std::string text;
   for (const std::string& part : parts) {
@@ -177,6 +194,10 @@ void drop_startup_memory() {
   dl_iterate_phdr(
       [](dl_phdr_info* object, std::size_t, void*) {
         if (std::string_view(object->dlpi_name).find("onnxruntime") == std::string_view::npos) {
+          return 0;
+        }
+        // Relocated code would be lost; no library of x86-64 or arm64 has it.
+        if (has_text_relocations(*object)) {
           return 0;
         }
         const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
