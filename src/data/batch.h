@@ -29,6 +29,7 @@ enum RowFlags : std::uint32_t {
   kRowLate = 1U << 2,  // older than the watermark of its key
   kRowUndecoded = 1U << 3,  // payload could not be decoded: goes to the dead-letter lane
   kRowReplayed = 1U << 4,   // read back from the spool after a restart; not stored with the row
+  kRowDeclaredId = 1U << 6,    // `identity` is a declared message id: a second one is a duplicate
   kRowDuplicate = 1U << 5,  // its identity is already stored; not stored again
 };
 

@@ -1,0 +1,52 @@
+// Agent: a running edge: spool, workers, sinks and the two listeners, built from a Plan.
+//
+//   auto agent = HW_TRY(Agent::start(std::move(plan), {.version = "0.1.0"}));
+//   … until SIGTERM …
+//   agent->drain(std::chrono::seconds(20));   // stop taking, finish, commit, acknowledge, disconnect
+//
+// Thread rule: start, drain and the destructor from one thread; the rest from any.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "base/time.h"
+#include "edge/plan.h"
+#include "telemetry/metrics.h"
+
+namespace headwater {
+
+struct AgentOptions {
+  std::string version;
+};
+
+class Agent {
+ public:
+  // `metrics` is the one the plan was made with. Everything is bound and ready when it returns.
+  static Result<std::unique_ptr<Agent>> start(std::unique_ptr<Plan> plan,
+                                              telemetry::Registry& metrics, AgentOptions options);
+  ~Agent();
+  Agent(const Agent&) = delete;
+  Agent& operator=(const Agent&) = delete;
+
+  // At most `limit`; what is not finished by then goes on at the next start.
+  void drain(Nanos limit);
+  // Every source has ended and all its rows are decided, committed and their alerts delivered.
+  bool finished() const;
+
+  // The JSON of /api/v1/status.
+  std::string status_json() const;
+  // "127.0.0.1:1884" of a listening source; "" if there is none of that name.
+  std::string address_of(std::string_view source) const;
+  std::string health_address() const;
+  std::string admin_address() const;
+
+  struct Parts;  // parts.h
+
+ private:
+  explicit Agent(std::unique_ptr<Parts> parts);
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace headwater

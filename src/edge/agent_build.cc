@@ -1,0 +1,325 @@
+// From a plan to running parts: spool, streams, workers, sources, pipelines, sinks.
+#include <algorithm>
+#include <array>
+#include <map>
+
+#include "api/admin.h"
+#include "base/strings.h"
+#include "edge/parts.h"
+#include "edge/tap_json.h"
+#include "io/files.h"
+
+namespace headwater {
+namespace {
+
+constexpr std::string_view kStreamPrefix = "stream/";
+constexpr Nanos kStartFlush = std::chrono::seconds(10);
+
+SpoolOptions spool_options(const EdgeConfig& config) {
+  SpoolOptions options;
+  options.dir = config.edge.data_dir.text + "/spool";
+  options.max_bytes = config.store.max_bytes.bytes;
+  options.segment_bytes = config.store.segment.bytes;
+  options.min_free = config.store.min_free.bytes;
+  options.on_full = config.store.on_full;
+  if (const Result<Nanos> delay = parse_duration(config.store.commit_delay)) {
+    options.commit_delay = *delay;
+  }
+  return options;
+}
+
+// Numbers that tell rows of one log apart: a name keeps its number for the life of the spool.
+class Streams {
+ public:
+  explicit Streams(Spool& spool) : spool_(spool) {
+    spool.for_each_state(kStreamPrefix, [&](std::string_view key, std::string_view blob) {
+      const auto number = static_cast<std::uint16_t>(ByteReader(blob).get_varint());
+      numbers_.emplace(key.substr(kStreamPrefix.size()), number);
+      next_ = std::max<std::uint16_t>(next_, static_cast<std::uint16_t>(number + 1));
+    });
+  }
+
+  std::uint16_t number(const std::string& name) {
+    const auto [found, fresh] = numbers_.emplace(name, next_);
+    if (fresh) {
+      HW_CHECK(next_ < kAllStreams, "a spool has 65,535 streams");
+      ++next_;
+      std::string blob;
+      ByteWriter(blob).put_varint(found->second);
+      changes_.state(std::string(kStreamPrefix) + name, blob);
+    }
+    return found->second;
+  }
+
+  // Durable before any row carries them.
+  Status save() {
+    if (changes_.empty()) {
+      return {};
+    }
+    HW_TRY(spool_.submit(changes_));
+    return spool_.flush(kStartFlush);
+  }
+
+ private:
+  Spool& spool_;
+  std::map<std::string, std::uint16_t, std::less<>> numbers_;
+  std::uint16_t next_ = 1;
+  Transaction changes_;
+};
+
+Status open_store(Agent::Parts& parts) {
+  const EdgeConfig& config = parts.plan->config();
+  HW_TRY(io::real_files().make_dir(config.edge.data_dir.text));
+  parts.spool = HW_TRY(Spool::open(io::real_files(), spool_options(config)));
+  parts.spool->on_commit([fanout = parts.fanout](Ticket upto, const Status&) {
+    const std::lock_guard lock(fanout->mutex);
+    for (Worker* worker : fanout->workers) {
+      worker->committed(upto);
+    }
+  });
+  return {};
+}
+
+Status make_workers(Agent::Parts& parts) {
+  for (std::size_t i = 0; i < parts.plan->config().workers; ++i) {
+    auto loop = HW_TRY(io::Loop::create());
+    parts.workers.push_back(std::make_unique<Worker>(i, std::move(loop), *parts.spool));
+  }
+  return {};
+}
+
+Status make_sinks(Agent::Parts& parts) {
+  Worker& home = *parts.workers.front();
+  config::Diagnostics diagnostics;
+  for (const auto& [name, node] : parts.plan->config().sinks) {
+    MadeSink made = parts.plan->make_sink(name, diagnostics);
+    HW_TRY(diagnostics.status());
+    auto placed = std::make_unique<PlacedSink>();
+    placed->name = name;
+    placed->kind = node.find("type")->text();
+    placed->send = made.send;
+    placed->sink = made.sink.get();
+    home.add_sink(name, std::move(made.sink));
+    if (made.send == Send::kDurable) {
+      placed->delivery = &home.add(std::make_unique<Delivery>(Delivery::Parts{
+          .name = name, .sink = placed->sink, .spool = parts.spool.get(), .loop = &home.loop()}));
+      parts.spool->deliver_to("sink/" + name, Lane::kAlerts);
+    }
+    parts.sinks.push_back(std::move(placed));
+  }
+  return {};
+}
+
+// Alerts of a pipeline to one early sink: at once, on the sink's loop, before their commit.
+Scoring::Observer send_early(PlacedSink& placed, io::Loop& loop) {
+  return [&placed, &loop](const Batch& batch, std::span<const Alert> alerts) {
+    if (alerts.empty()) {
+      return;
+    }
+    auto copy = std::make_shared<Batch>();
+    for (const Alert& alert : alerts) {
+      Row row;
+      row.payload = copy->arena().copy(alert.json);
+      row.device = copy->arena().copy(alert.device);
+      row.topic = copy->arena().copy(batch.row(alert.row).topic);
+      row.time = alert.time;
+      row.identity = alert.identity;
+      copy->add_row(row);
+    }
+    loop.post([&placed, copy = std::move(copy)] {
+      const std::size_t rows = copy->rows();
+      placed.early.submitted.add(rows);
+      const Status given = placed.sink->submit(copy, 0);
+      (given ? placed.early.delivered : placed.early.rejected).add(rows);
+      std::array<Outcome, 64> outcomes;
+      while (placed.sink->poll(outcomes) == outcomes.size()) {
+      }
+    });
+  };
+}
+
+Scoring::Observer to_tap(api::TapHub& tap, std::string pipeline, std::string score_column) {
+  return [&tap, pipeline = std::move(pipeline), score_column = std::move(score_column)](
+             const Batch& batch, std::span<const Alert> alerts) {
+    if (tap.wanted(api::TapKind::kAlerts)) {
+      for (const Alert& alert : alerts) {
+        tap.publish(api::TapKind::kAlerts, pipeline, alert.json);
+      }
+    }
+    if (tap.wanted(api::TapKind::kReadings)) {
+      const Column* score = batch.find(score_column);
+      for (const std::uint32_t row : batch.selection()) {
+        tap.publish(api::TapKind::kReadings, pipeline, tap_json(batch.row(row), row, score));
+      }
+    }
+  };
+}
+
+Status make_pipeline(Agent::Parts& parts, Streams& streams, const std::string& name,
+                     const PipelineConfig& config) {
+  config::Diagnostics diagnostics;
+  PlacedPipeline placed;
+  placed.name = name;
+  for (const std::unique_ptr<Worker>& worker : parts.workers) {
+    PlannedSteps steps = parts.plan->make_steps(config, name, diagnostics);
+    HW_TRY(diagnostics.status());
+    Scoring::Parts scoring;
+    scoring.name = fmt::format("{}/{}", name, worker->index());
+    scoring.pipeline = name;
+    scoring.stream = streams.number("scoring/" + scoring.name);
+    scoring.stages = std::move(steps.stages);
+    scoring.stage_keys = std::move(steps.stage_keys);
+    scoring.score_column = steps.context.score_column;
+    scoring.model_digest = steps.context.model_digest;
+    scoring.revision = parts.plan->revision();
+    scoring.spool = parts.spool.get();
+    scoring.max_waiting_bytes = config.max_waiting.bytes;
+    scoring.checkpoint_every = config.checkpoint_every;
+    placed.score_column = steps.context.score_column;
+    placed.detects.insert(placed.detects.end(), steps.context.detects.begin(),
+                          steps.context.detects.end());
+    Scoring& added = worker->add(std::make_unique<Scoring>(std::move(scoring)));
+    added.observe(to_tap(parts.tap, name, placed.score_column));
+    for (const std::unique_ptr<PlacedSink>& sink : parts.sinks) {
+      if (std::find(config.alerts.begin(), config.alerts.end(), sink->name) ==
+          config.alerts.end()) {
+        continue;
+      }
+      if (sink->delivery != nullptr) {
+        sink->delivery->add_stream(added.stream());
+      } else {
+        added.observe(send_early(*sink, parts.workers.front()->loop()));
+      }
+    }
+    placed.scorings.push_back(&added);
+  }
+  parts.pipelines.push_back(std::move(placed));
+  return {};
+}
+
+// The newest stored ids, so that a repeat after a restart is known.
+Status remember_ids(Spool& spool, const std::vector<Intake*>& intakes) {
+  const LaneStats lane = spool.stats().lanes[index_of(Lane::kReadings)];
+  const std::uint64_t window = DedupeSet::kDefaultCapacity;
+  const std::uint64_t from =
+      std::max(lane.oldest_sequence, lane.next_sequence - std::min(lane.next_sequence, window));
+  const std::unique_ptr<SpoolReader> reader = spool.read(Lane::kReadings, from);
+  for (;;) {
+    switch (HW_TRY(reader->next())) {
+      case ReadItem::kEnd:
+        return {};
+      case ReadItem::kRow:
+        if ((reader->row().row.flags & kRowDeclaredId) != 0) {
+          for (Intake* intake : intakes) {
+            intake->remember(reader->row().row.identity);
+          }
+        }
+        break;
+      case ReadItem::kGap:
+      case ReadItem::kDecisions:
+        break;
+    }
+  }
+}
+
+Status make_source(Agent::Parts& parts, Streams& streams, const PlacedPipeline& pipeline,
+                   const std::string& name) {
+  const PipelineConfig& config = *parts.plan->config().pipelines.find(pipeline.name);
+  std::vector<io::Loop*> loops;
+  for (const std::unique_ptr<Worker>& worker : parts.workers) {
+    loops.push_back(&worker->loop());
+  }
+  config::Diagnostics diagnostics;
+  SourceSet set = parts.plan->make_source(name, loops, diagnostics);
+  HW_TRY(diagnostics.status());
+  PlacedSource placed;
+  placed.name = name;
+  placed.kind = parts.plan->config().sources.find(name)->find("type")->text();
+  placed.pipeline = pipeline.name;
+  for (std::size_t i = 0; i < parts.workers.size(); ++i) {
+    Scoring& scoring = *pipeline.scorings[i];
+    if (set.sources[i] == nullptr) {
+      continue;
+    }
+    Intake::Parts intake;
+    intake.name = pipeline.name + "/" + name;
+    intake.stream = streams.number(fmt::format("intake/{}/{}", intake.name, i));
+    intake.source = std::move(set.sources[i]);
+    intake.decode = set.make_decode();
+    intake.filters = parts.plan->make_filters(config, pipeline.name, diagnostics);
+    HW_TRY(diagnostics.status());
+    intake.spool = parts.spool.get();
+    intake.scoring = &scoring;
+    Intake& added = parts.workers[i]->add(std::make_unique<Intake>(std::move(intake)));
+    scoring.add_stream(added.stream(), added.decode());
+    placed.intakes.push_back(&added);
+  }
+  if (set.declares_id) {
+    HW_TRY(remember_ids(*parts.spool, placed.intakes));
+  }
+  parts.sources.push_back(std::move(placed));
+  return {};
+}
+
+Status start_servers(Agent::Parts& parts) {
+  const EdgeConfig& config = parts.plan->config();
+  if (config.health.address) {
+    http::Router router;
+    HW_TRY(api::add_health_routes(router, parts.health, parts.metrics));
+    parts.health_server = HW_TRY(
+        http::Server::open({.address = config.health.address->text(), .name = "health"},
+                           std::move(router))
+            .with("health.address"));
+  }
+  if (config.admin.address) {
+    http::Router router;
+    HW_TRY(api::add_admin_routes(router, {.status = [&parts] { return describe_agent(parts); },
+                                          .tap = &parts.tap,
+                                          .token = config.admin.token.reveal()}));
+    http::ServerOptions options;
+    options.address = config.admin.address->text();
+    options.name = "admin";
+    if (!config.admin.certificate.empty()) {
+      options.tls = http::ServerTls{config.admin.certificate.text, config.admin.key.text, {}};
+    }
+    parts.admin_server =
+        HW_TRY(http::Server::open(std::move(options), std::move(router)).with("admin.address"));
+  }
+  return {};
+}
+
+}  // namespace
+
+Status build_agent(Agent::Parts& parts) {
+  parts.started = io::mono_now();
+  HW_TRY(open_store(parts));
+  HW_TRY(make_workers(parts));
+  HW_TRY(make_sinks(parts));
+  Streams streams(*parts.spool);
+  for (const auto& [name, config] : parts.plan->config().pipelines) {
+    HW_TRY(make_pipeline(parts, streams, name, config).with("pipeline '{}'", name));
+    for (const std::string& source : config.from) {
+      HW_TRY(make_source(parts, streams, parts.pipelines.back(), source)
+                 .with("source '{}'", source));
+    }
+  }
+  HW_TRY(streams.save());
+  register_metrics(parts);
+  {
+    const std::lock_guard lock(parts.fanout->mutex);
+    for (const std::unique_ptr<Worker>& worker : parts.workers) {
+      parts.fanout->workers.push_back(worker.get());
+    }
+  }
+  HW_TRY(start_servers(parts));
+  for (const std::unique_ptr<Worker>& worker : parts.workers) {
+    api::HealthState::Heart& heart = parts.health.watch(
+        "worker-" + std::to_string(worker->index()), std::chrono::seconds(30));
+    heart.beat();
+    HW_TRY(worker->start([&heart] { heart.beat(); }));
+  }
+  parts.health.set_started();
+  return {};
+}
+
+}  // namespace headwater

@@ -1,0 +1,313 @@
+// What an agent tells about itself: /api/v1/status and /metrics.
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "edge/parts.h"
+#include "telemetry/process.h"
+
+namespace headwater {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Sums of a source over its workers.
+struct SourceSums {
+  std::uint64_t taken = 0;
+  std::uint64_t duplicate = 0;
+  std::uint64_t filtered = 0;
+  std::uint64_t dead_letter = 0;
+  std::uint64_t stored = 0;
+  std::uint64_t in_flight = 0;
+  std::uint64_t acknowledged = 0;
+  std::uint64_t unfit = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t refused = 0;
+  std::size_t connections = 0;
+};
+
+SourceSums sums_of(const PlacedSource& source) {
+  SourceSums sums;
+  for (const Intake* intake : source.intakes) {
+    const IntakeCounts& counts = intake->counts();
+    sums.taken += counts.taken.get();
+    sums.duplicate += counts.duplicate.get();
+    sums.filtered += counts.filtered.get();
+    sums.dead_letter += counts.dead_letter.get();
+    sums.stored += counts.stored.get();
+    sums.in_flight += counts.in_flight.get();
+    sums.acknowledged += counts.acknowledged.get();
+    sums.unfit += counts.values_unfit.get();
+    sums.bytes += counts.bytes.get();
+    sums.refused += intake->refused();
+    if (const auto* listening = dynamic_cast<const Listening*>(&intake->source())) {
+      sums.connections += listening->connections();
+    }
+  }
+  return sums;
+}
+
+Json describe_source(const PlacedSource& source) {
+  const SourceSums sums = sums_of(source);
+  Json json = {{"name", source.name}, {"type", source.kind}, {"pipeline", source.pipeline}};
+  if (!source.intakes.empty()) {
+    if (const auto* listening =
+            dynamic_cast<const Listening*>(&source.intakes.front()->source())) {
+      json["address"] = listening->address();
+      json["connections"] = sums.connections;
+    }
+  }
+  json["received"] = sums.taken + sums.refused;
+  json["received_bytes"] = sums.bytes;
+  json["duplicate"] = sums.duplicate;
+  json["filtered"] = sums.filtered;
+  json["dead_letter"] = sums.dead_letter;
+  json["stored"] = sums.stored;
+  json["refused"] = sums.refused;
+  json["in_flight"] = sums.in_flight;
+  json["acknowledged"] = sums.acknowledged;
+  json["values_unfit"] = sums.unfit;
+  return json;
+}
+
+Json describe_pipeline(const PlacedPipeline& pipeline) {
+  ScoringCounts total;
+  telemetry::HistogramSnapshot latency;
+  for (const Scoring* scoring : pipeline.scorings) {
+    const ScoringCounts& counts = scoring->counts();
+    total.rows.add(counts.rows.get());
+    total.replayed.add(counts.replayed.get());
+    total.scored.add(counts.scored.get());
+    total.unscored.add(counts.unscored.get());
+    total.failed.add(counts.failed.get());
+    total.alerts.add(counts.alerts.get());
+    total.cleared.add(counts.cleared.get());
+    total.pending_rows.add(counts.pending_rows.get());
+    total.behind_rows.add(counts.behind_rows.get());
+    const telemetry::HistogramSnapshot one = scoring->latency().snapshot();
+    if (latency.buckets.empty()) {
+      latency = one;
+    } else {
+      for (std::size_t i = 0; i < one.buckets.size(); ++i) {
+        latency.buckets[i] += one.buckets[i];
+      }
+      latency.count += one.count;
+      latency.sum += one.sum;
+    }
+  }
+  std::uint64_t calls = 0;
+  std::uint64_t given = 0;
+  for (const std::shared_ptr<DetectCounts>& detect : pipeline.detects) {
+    calls += detect->calls.load();
+    given += detect->scored.load() + detect->failed.load();
+  }
+  return {{"name", pipeline.name},
+          {"rows", total.rows.get()},
+          {"replayed", total.replayed.get()},
+          {"scored", total.scored.get()},
+          {"unscored", total.unscored.get()},
+          {"failed_batches", total.failed.get()},
+          {"alerts", total.alerts.get()},
+          {"cleared", total.cleared.get()},
+          {"pending_rows", total.pending_rows.get()},
+          {"behind_rows", total.behind_rows.get()},
+          {"model_calls", calls},
+          {"rows_per_call",
+           calls == 0 ? 0.0 : static_cast<double>(given) / static_cast<double>(calls)},
+          {"latency_p50_s", latency.quantile(0.5)},
+          {"latency_p99_s", latency.quantile(0.99)}};
+}
+
+Json describe_store(const Spool& spool) {
+  const SpoolStats stats = spool.stats();
+  Json lanes = Json::object();
+  for (const Lane lane : kAllLanes) {
+    const LaneStats& one = stats.lanes[index_of(lane)];
+    lanes[std::string(lane_name(lane))] = {{"rows", one.rows},
+                                           {"oldest_sequence", one.oldest_sequence},
+                                           {"next_sequence", one.next_sequence},
+                                           {"shed", one.shed_rows},
+                                           {"corrupt", one.corrupt_rows}};
+  }
+  return {{"spool_id", stats.spool_id.hex()},
+          {"health", std::string(spool_health_name(stats.health))},
+          {"health_text", stats.health_text},
+          {"bytes", stats.bytes},
+          {"written_bytes", stats.written_bytes},
+          {"segments", stats.segments},
+          {"commits", stats.commits},
+          {"frames", stats.frames},
+          {"commit_p50_s", static_cast<double>(stats.commit_p50.count()) * 1e-9},
+          {"commit_p99_s", static_cast<double>(stats.commit_p99.count()) * 1e-9},
+          {"lanes", std::move(lanes)}};
+}
+
+Json describe_sink(const PlacedSink& sink) {
+  const DeliveryCounts& counts =
+      sink.delivery != nullptr ? sink.delivery->counts() : sink.early;
+  Json json = {{"name", sink.name},
+               {"type", sink.kind},
+               {"send", sink.send == Send::kEarly ? "early" : "durable"},
+               {"submitted", counts.submitted.get()},
+               {"delivered", counts.delivered.get()},
+               {"retried", counts.retried.get()},
+               {"rejected", counts.rejected.get()}};
+  if (sink.delivery != nullptr) {
+    json["pending"] = sink.delivery->pending();
+  }
+  return json;
+}
+
+}  // namespace
+
+std::string describe_agent(const Agent::Parts& parts) {
+  const EdgeConfig& config = parts.plan->config();
+  Json json = {
+      {"edge_id", config.edge.id},
+      {"version", parts.options.version},
+      {"revision", fmt::format("{:016x}", parts.plan->revision())},
+      {"uptime_s", static_cast<double>((io::mono_now() - parts.started).count()) * 1e-9},
+      {"ready", parts.health.ready()},
+      {"workers", config.workers}};
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+  };
+  json["process"] = {{"cpu_s", seconds(usage.ru_utime) + seconds(usage.ru_stime)},
+                     {"rss_bytes", telemetry::resident_bytes()},
+                     {"peak_rss_bytes", std::uint64_t(usage.ru_maxrss) * 1024}};
+  json["sources"] = Json::array();
+  for (const PlacedSource& source : parts.sources) {
+    json["sources"].push_back(describe_source(source));
+  }
+  json["pipelines"] = Json::array();
+  for (const PlacedPipeline& pipeline : parts.pipelines) {
+    json["pipelines"].push_back(describe_pipeline(pipeline));
+  }
+  json["models"] = Json::array();
+  for (const model::Registry::Entry& entry : parts.plan->models().list()) {
+    json["models"].push_back({{"name", entry.name},
+                              {"model", entry.model->name()},
+                              {"version", entry.model->version()},
+                              {"path", entry.model->path()},
+                              {"digest", entry.model->digest()},
+                              {"bytes", entry.model->file_bytes()},
+                              {"provider", entry.model->provider()},
+                              {"threads", entry.model->threads()}});
+  }
+  json["sinks"] = Json::array();
+  for (const std::unique_ptr<PlacedSink>& sink : parts.sinks) {
+    json["sinks"].push_back(describe_sink(*sink));
+  }
+  json["store"] = describe_store(*parts.spool);
+  return json.dump();
+}
+
+void register_metrics(Agent::Parts& parts) {
+  telemetry::Registry& metrics = parts.metrics;
+  const auto counter = [&](std::string_view name, std::string_view help, telemetry::Labels labels,
+                           std::function<std::uint64_t()> read) {
+    parts.callbacks.push_back(
+        metrics.counter_from(name, help, std::move(labels), [read = std::move(read)] {
+          return static_cast<double>(read());
+        }));
+  };
+  const auto gauge = [&](std::string_view name, std::string_view help, telemetry::Labels labels,
+                         std::function<double()> read) {
+    parts.callbacks.push_back(metrics.gauge_from(name, help, std::move(labels), std::move(read)));
+  };
+  // Every part below outlives the callbacks: ~Agent() drops them first.
+  for (const PlacedSource& source : parts.sources) {
+    const auto outcome = [&](const char* which, std::uint64_t SourceSums::*member) {
+      counter("headwater_source_readings_total",
+              "Readings by what became of them; received = all the others and those in flight.",
+              {{"source", source.name}, {"outcome", which}},
+              [&source, member] { return sums_of(source).*member; });
+    };
+    counter("headwater_source_readings_total", "", {{"source", source.name}, {"outcome", "received"}},
+            [&source] { return sums_of(source).taken + sums_of(source).refused; });
+    outcome("duplicate", &SourceSums::duplicate);
+    outcome("filtered", &SourceSums::filtered);
+    outcome("dead_letter", &SourceSums::dead_letter);
+    outcome("stored", &SourceSums::stored);
+    outcome("refused", &SourceSums::refused);
+    gauge("headwater_source_in_flight_readings", "Readings taken and not yet committed.",
+          {{"source", source.name}},
+          [&source] { return static_cast<double>(sums_of(source).in_flight); });
+    counter("headwater_source_received_bytes_total", "Payload bytes taken.",
+            {{"source", source.name}}, [&source] { return sums_of(source).bytes; });
+    gauge("headwater_source_open_connections", "Open connections of a listening source.",
+          {{"source", source.name}},
+          [&source] { return static_cast<double>(sums_of(source).connections); });
+  }
+  for (const PlacedPipeline& pipeline : parts.pipelines) {
+    const auto sum = [&](std::string_view name, std::string_view help,
+                         Count ScoringCounts::*member) {
+      counter(name, help, {{"pipeline", pipeline.name}}, [&pipeline, member] {
+        std::uint64_t total = 0;
+        for (const Scoring* scoring : pipeline.scorings) {
+          total += (scoring->counts().*member).get();
+        }
+        return total;
+      });
+    };
+    sum("headwater_pipeline_scored_readings_total", "Readings that got a score.",
+        &ScoringCounts::scored);
+    sum("headwater_pipeline_unscored_readings_total",
+        "Readings without a score: dropped behind the append, missing inputs, failed step.",
+        &ScoringCounts::unscored);
+    sum("headwater_pipeline_alerts_total", "Alerts, and alarm episodes raised.",
+        &ScoringCounts::alerts);
+    sum("headwater_pipeline_cleared_alerts_total", "Alarm episodes cleared.",
+        &ScoringCounts::cleared);
+    counter("headwater_pipeline_model_calls_total", "Model calls.", {{"pipeline", pipeline.name}},
+            [&pipeline] {
+              std::uint64_t calls = 0;
+              for (const std::shared_ptr<DetectCounts>& detect : pipeline.detects) {
+                calls += detect->calls.load();
+              }
+              return calls;
+            });
+    for (const double p : {0.5, 0.99}) {
+      gauge("headwater_pipeline_decision_latency_seconds",
+            "Time from a reading's arrival to its decision, by quantile, since start.",
+            {{"pipeline", pipeline.name}, {"quantile", fmt::format("{:g}", p)}}, [&pipeline, p] {
+              double worst = 0;
+              for (const Scoring* scoring : pipeline.scorings) {
+                worst = std::max(worst, scoring->latency().quantile(p));
+              }
+              return worst;
+            });
+    }
+  }
+  for (const std::unique_ptr<PlacedSink>& sink : parts.sinks) {
+    const DeliveryCounts* counts =
+        sink->delivery != nullptr ? &sink->delivery->counts() : &sink->early;
+    counter("headwater_sink_delivered_alerts_total", "Alerts the receiver has.",
+            {{"sink", sink->name}}, [counts] { return counts->delivered.get(); });
+    counter("headwater_sink_rejected_alerts_total", "Alerts the receiver refused for good.",
+            {{"sink", sink->name}}, [counts] { return counts->rejected.get(); });
+  }
+  const Spool* spool = parts.spool.get();
+  gauge("headwater_store_size_bytes", "Size of the spool on disk.", {},
+        [spool] { return static_cast<double>(spool->stats().bytes); });
+  counter("headwater_store_commits_total", "Commits (one fdatasync each).", {},
+          [spool] { return spool->stats().commits; });
+  counter("headwater_store_written_bytes_total", "Bytes written to the disk.", {},
+          [spool] { return spool->stats().written_bytes; });
+  gauge("headwater_store_commit_p99_seconds", "99th percentile of the last commits.", {}, [spool] {
+    return static_cast<double>(spool->stats().commit_p99.count()) * 1e-9;
+  });
+  for (const Lane lane : kAllLanes) {
+    counter("headwater_store_rows_total", "Rows committed by this process.",
+            {{"lane", std::string(lane_name(lane))}},
+            [spool, lane] { return spool->stats().lanes[index_of(lane)].rows; });
+    counter("headwater_store_shed_rows_total", "Rows let go behind gap records.",
+            {{"lane", std::string(lane_name(lane))}},
+            [spool, lane] { return spool->stats().lanes[index_of(lane)].shed_rows; });
+  }
+}
+
+}  // namespace headwater

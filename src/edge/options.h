@@ -1,0 +1,243 @@
+// The edge's config file as options structs. Sources, steps and sinks keep their subtree: their kind's own schema reads it.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/schema.h"
+#include "store/spool.h"
+
+namespace headwater {
+
+struct EdgeIdentity {
+  std::string id = "edge";
+  config::Path data_dir{"./data"};
+};
+
+struct ModelConfig {
+  config::Path path;
+  config::Map<std::vector<std::string>> inputs;
+  config::Map<std::string> outputs;
+  int threads = 0;
+  std::string provider = "auto";
+  std::string on_missing = "skip";
+  std::size_t window = 0;
+  std::string anomalous_class;
+};
+
+struct PipelineConfig {
+  std::vector<std::string> from;
+  std::vector<config::Node> steps;
+  std::vector<std::string> alerts;
+  std::string readings = "store";
+  config::Duration checkpoint_every = std::chrono::seconds(30);
+  config::ByteSize max_waiting{32U << 20};
+};
+
+struct StoreConfig {
+  config::ByteSize max_bytes{std::uint64_t{2} << 30};
+  config::ByteSize segment{std::uint64_t{64} << 20};
+  config::ByteSize min_free{std::uint64_t{64} << 20};
+  OnFull on_full = OnFull::kShedOldest;
+  std::string commit_delay = "auto";
+  Status validate() const;
+};
+
+struct HealthConfig {
+  std::optional<config::Endpoint> address;
+};
+
+struct AdminConfig {
+  std::optional<config::Endpoint> address;
+  config::Secret token;
+  config::Path certificate;
+  config::Path key;
+};
+
+struct LogConfig {
+  std::string level = "info";
+  std::string format = "logfmt";
+};
+
+struct EdgeConfig {
+  EdgeIdentity edge;
+  config::Map<ModelConfig> models;
+  config::Map<config::Node> sources;
+  config::Map<PipelineConfig> pipelines;
+  config::Map<config::Node> sinks;
+  StoreConfig store;
+  HealthConfig health;
+  AdminConfig admin;
+  LogConfig log;
+  std::size_t workers = 1;
+};
+
+}  // namespace headwater
+
+namespace headwater::config {
+
+template <>
+inline constexpr auto kEnumNames<OnFull> =
+    enum_names<OnFull>({{"shed_oldest", OnFull::kShedOldest},
+                        {"refuse", OnFull::kRefuse},
+                        {"block", OnFull::kBlock}});
+
+template <>
+inline constexpr auto kSchema<EdgeIdentity> = schema<EdgeIdentity>(
+    "edge", "Who this edge is and where it keeps its data.",
+    field(&EdgeIdentity::id,
+          {.name = "id", .doc = "Name of this edge; alerts carry it.", .example = "press-hall-2"}),
+    field(&EdgeIdentity::data_dir,
+          {.name = "data_dir",
+           .doc = "Folder of the spool and all other state; one process at a time has it."}));
+
+template <>
+inline constexpr auto kSchema<ModelConfig> = schema<ModelConfig>(
+    "model", "An ONNX model and its contract.",
+    field(&ModelConfig::path, {.name = "path",
+                               .doc = "The .onnx file.",
+                               .example = "models/anomaly.onnx",
+                               .env = "MODEL_PATH",
+                               .required = true}),
+    field(&ModelConfig::inputs,
+          {.name = "inputs",
+           .doc = "Input tensors by name, each with the fields it takes. Without it the model's own "
+                  "metadata says so (headwater.fields).",
+           .example = "{input: [temperature, pressure, vibration]}"}),
+    field(&ModelConfig::outputs,
+          {.name = "outputs",
+           .doc = "Columns by name, each with the tensor it comes from, or one column or class of "
+                  "it: `tensor[1]`. A single output is the column `score`.",
+           .example = "{score: output}"}),
+    field(&ModelConfig::threads,
+          {.name = "threads",
+           .doc = "Threads of one model call; 0 chooses by the model's size. Never more than the "
+                  "CPU limit of the container.",
+           .unit = "threads",
+           .min = 0,
+           .max = 64}),
+    field(&ModelConfig::provider, {.name = "provider",
+                                   .doc = "Where it runs.",
+                                   .choices = {"auto", "cpu", "cuda"}}),
+    field(&ModelConfig::on_missing,
+          {.name = "on_missing",
+           .doc = "A row with a missing input is not scored (skip), or the model gets NaN.",
+           .choices = {"skip", "nan"}}),
+    field(&ModelConfig::window,
+          {.name = "window",
+           .doc = "Rows of a window input whose length the model leaves open.",
+           .unit = "rows"}),
+    field(&ModelConfig::anomalous_class,
+          {.name = "anomalous_class",
+           .doc = "Of a classifier: the class whose probability is the score; the last one if not "
+                  "given."}));
+
+template <>
+inline constexpr auto kSchema<PipelineConfig> = schema<PipelineConfig>(
+    "pipeline", "The way of readings from sources to alerts and the store.",
+    field(&PipelineConfig::from, {.name = "from",
+                                  .doc = "Names under `sources:`; a source feeds one pipeline.",
+                                  .example = "[direct]",
+                                  .min = 1,
+                                  .required = true}),
+    field(&PipelineConfig::steps,
+          {.name = "steps",
+           .doc = "Steps in order, each with the name of its kind. `filter` steps that come first "
+                  "drop readings before they are stored; all others only before they are scored."}),
+    field(&PipelineConfig::alerts,
+          {.name = "alerts", .doc = "Names under `sinks:` that get this pipeline's alerts."}),
+    field(&PipelineConfig::readings,
+          {.name = "readings",
+           .doc = "What becomes of the readings; `store` keeps them until the store's limits.",
+           .choices = {"store"}}),
+    field(&PipelineConfig::checkpoint_every,
+          {.name = "checkpoint_every",
+           .doc = "How often the state of windows and alarms is written; a restart replays what "
+                  "came since.",
+           .min = std::chrono::milliseconds(100),
+           .audience = Audience::kTuning}),
+    field(&PipelineConfig::max_waiting,
+          {.name = "max_waiting",
+           .doc = "Memory of readings that wait for their score; beyond it they are read back from "
+                  "the store.",
+           .min = ByteSize{1U << 16},
+           .audience = Audience::kTuning}));
+
+template <>
+inline constexpr auto kSchema<StoreConfig> = schema<StoreConfig>(
+    "store", "The spool: the durable local log.",
+    field(&StoreConfig::max_bytes, {.name = "max_bytes",
+                                    .doc = "Size of the spool on disk at most.",
+                                    .min = ByteSize{1U << 20}}),
+    field(&StoreConfig::segment,
+          {.name = "segment",
+           .doc = "Size of one file of the log; lowered so that `max_bytes` holds four.",
+           .min = ByteSize{256U << 10},
+           .audience = Audience::kTuning}),
+    field(&StoreConfig::min_free,
+          {.name = "min_free", .doc = "Space on the disk that is left to others."}),
+    field(&StoreConfig::on_full,
+          {.name = "on_full",
+           .doc = "When it is full: let the oldest go behind a gap record, or take nothing more "
+                  "(block: sources wait; refuse: they are told so where the protocol can)."}),
+    field(&StoreConfig::commit_delay,
+          {.name = "commit_delay",
+           .doc = "How long a commit waits for more rows to share it: `auto` adapts to the disk and "
+                  "is never above 20ms; or a duration, 0s to commit at once.",
+           .example = "auto"}));
+
+template <>
+inline constexpr auto kSchema<HealthConfig> = schema<HealthConfig>(
+    "health", "Listener of /livez, /readyz, /startupz and /metrics: no payloads.",
+    field(&HealthConfig::address, {.name = "address",
+                                   .doc = "Where it listens; without it there is none.",
+                                   .example = "127.0.0.1:9464"}));
+
+template <>
+inline constexpr auto kSchema<AdminConfig> = schema<AdminConfig>(
+    "admin", "Listener of /api/v1: status and tap.",
+    field(&AdminConfig::address,
+          {.name = "address",
+           .doc = "Where it listens; without it there is none. Beyond loopback it needs TLS and a "
+                  "token.",
+           .example = "127.0.0.1:9465"}),
+    field(&AdminConfig::token,
+          {.name = "token", .doc = "Bearer token callers must show.", .example = "${ADMIN_TOKEN}"}),
+    field(&AdminConfig::certificate,
+          {.name = "certificate", .doc = "PEM file: the certificate, then its chain."}),
+    field(&AdminConfig::key, {.name = "key", .doc = "PEM file of the private key."}));
+
+template <>
+inline constexpr auto kSchema<LogConfig> = schema<LogConfig>(
+    "log", "The log on standard error.",
+    field(&LogConfig::level, {.name = "level",
+                              .doc = "Least severe level that is written.",
+                              .choices = {"debug", "info", "warn", "error", "off"}}),
+    field(&LogConfig::format, {.name = "format",
+                               .doc = "logfmt for people, json for collectors.",
+                               .choices = {"logfmt", "json"}}));
+
+template <>
+inline constexpr auto kSchema<EdgeConfig> = schema<EdgeConfig>(
+    "config", "The edge's config file.",
+    field(&EdgeConfig::edge, {.name = "edge", .doc = "Who this edge is."}),
+    field(&EdgeConfig::models, {.name = "models", .doc = "Models by name."}),
+    field(&EdgeConfig::sources,
+          {.name = "sources", .doc = "Sources by name, each with its `type`."}),
+    field(&EdgeConfig::pipelines, {.name = "pipelines", .doc = "Pipelines by name."}),
+    field(&EdgeConfig::sinks, {.name = "sinks", .doc = "Sinks by name, each with its `type`."}),
+    field(&EdgeConfig::store, {.name = "store", .doc = "The spool."}),
+    field(&EdgeConfig::health, {.name = "health", .doc = "The health listener."}),
+    field(&EdgeConfig::admin, {.name = "admin", .doc = "The admin listener."}),
+    field(&EdgeConfig::log, {.name = "log", .doc = "The log."}),
+    field(&EdgeConfig::workers,
+          {.name = "workers",
+           .doc = "Threads that take, score and acknowledge. Clients are dealt out to them by client "
+                  "id; windows and alarms of a device are kept by the worker its client has.",
+           .unit = "threads",
+           .min = 1,
+           .max = 64}));
+
+}  // namespace headwater::config

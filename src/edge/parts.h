@@ -1,0 +1,79 @@
+// What an Agent owns; shared by the files that build it and that describe it.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "api/health.h"
+#include "api/tap.h"
+#include "edge/agent.h"
+#include "pipeline/worker.h"
+#include "protocol/http/server.h"
+#include "store/spool.h"
+
+namespace headwater {
+
+// Commits to workers. The spool's callbacks are never removed, so they go through this, which can be emptied.
+struct CommitFanout {
+  std::mutex mutex;
+  std::vector<Worker*> workers;
+};
+
+// Where one configured sink is.
+struct PlacedSink {
+  std::string name;
+  std::string kind;
+  Send send = Send::kDurable;
+  Sink* sink = nullptr;          // on worker 0
+  Delivery* delivery = nullptr;  // of a durable sink
+  DeliveryCounts early;          // of an early one
+};
+
+// One configured source on all workers.
+struct PlacedSource {
+  std::string name;
+  std::string kind;
+  std::string pipeline;
+  std::vector<Intake*> intakes;
+};
+
+struct PlacedPipeline {
+  std::string name;
+  std::string score_column;
+  std::vector<Scoring*> scorings;  // one per worker
+  std::vector<std::shared_ptr<DetectCounts>> detects;
+};
+
+struct Agent::Parts {
+  explicit Parts(telemetry::Registry& registry) : metrics(registry) {}
+
+  telemetry::Registry& metrics;
+  AgentOptions options;
+  std::unique_ptr<Plan> plan;
+  MonoTime started;
+
+  api::HealthState health;
+  api::TapHub tap;
+
+  // In the order of destruction from below: servers first, then workers (their readers), then the spool.
+  std::shared_ptr<CommitFanout> fanout = std::make_shared<CommitFanout>();
+  std::unique_ptr<Spool> spool;
+  std::vector<std::unique_ptr<Worker>> workers;
+  std::vector<std::unique_ptr<PlacedSink>> sinks;
+  std::vector<PlacedSource> sources;
+  std::vector<PlacedPipeline> pipelines;
+  std::vector<telemetry::Registry::Callback> callbacks;
+  std::unique_ptr<http::Server> health_server;
+  std::unique_ptr<http::Server> admin_server;
+  bool drained = false;
+};
+
+// agent_build.cc
+Status build_agent(Agent::Parts& parts);
+// agent_status.cc
+std::string describe_agent(const Agent::Parts& parts);
+void register_metrics(Agent::Parts& parts);
+
+}  // namespace headwater

@@ -1,0 +1,294 @@
+#include "edge/plan.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "api/admin.h"
+#include "base/strings.h"
+#include "config/describe.h"
+#include "config/parse.h"
+#include "model/binding.h"
+#include "nodes/expression.h"
+
+namespace headwater {
+namespace {
+
+template <class T>
+std::vector<std::string_view> names_of(const config::Map<T>& map) {
+  std::vector<std::string_view> names;
+  for (const auto& [name, value] : map) {
+    names.push_back(name);
+  }
+  return names;
+}
+
+std::string unknown(std::string_view what, std::string_view name,
+                    std::span<const std::string_view> known, std::string_view section) {
+  const std::string_view nearest = nearest_name(name, known);
+  return fmt::format("no {} '{}' under {}:{}", what, name, section,
+                     nearest.empty() ? "" : fmt::format(", did you mean '{}'?", nearest));
+}
+
+// The subtree at a path of mappings; the deepest node that exists.
+const config::Node& at(const config::Node& root, std::initializer_list<std::string_view> path) {
+  const config::Node* node = &root;
+  for (const std::string_view step : path) {
+    const config::Node* next = node->find(step);
+    if (next == nullptr) {
+      return *node;
+    }
+    node = next;
+  }
+  return *node;
+}
+
+const config::Node& item(const config::Node& list, std::size_t index) {
+  return index < list.items().size() ? list.items()[index] : list;
+}
+
+model::BindingOptions binding_options(const ModelConfig& config) {
+  model::BindingOptions options;
+  for (const auto& [tensor, fields] : config.inputs) {
+    options.inputs.emplace(tensor, fields);
+  }
+  for (const auto& [column, tensor] : config.outputs) {
+    options.outputs.emplace(column, tensor);
+  }
+  options.on_missing = config.on_missing == "nan" ? model::OnMissing::kNan : model::OnMissing::kSkip;
+  options.window = config.window;
+  options.anomalous_class = config.anomalous_class;
+  return options;
+}
+
+// The `type` of a source or sink, and its options without it.
+struct Typed {
+  std::string kind;
+  config::Place at;
+  config::Node options;
+};
+
+std::optional<Typed> typed(const config::Node& node, std::string_view role,
+                           config::Diagnostics& diagnostics) {
+  const config::Node* type = node.find("type");
+  if (type == nullptr || !type->is_scalar()) {
+    diagnostics.error(node, fmt::format("type: required: which kind of {} it is", role));
+    return std::nullopt;
+  }
+  return Typed{type->text(), type->place(), node.without("type")};
+}
+
+}  // namespace
+
+Status StoreConfig::validate() const {
+  if (commit_delay != "auto") {
+    HW_TRY(parse_duration(commit_delay).with("commit_delay"));
+  }
+  return {};
+}
+
+Plan::Plan(const config::Node& root, telemetry::Registry& metrics,
+           config::Diagnostics& diagnostics)
+    : root_(root), metrics_(metrics) {
+  if (!config::parse(root, config_, diagnostics)) {
+    parse_what_is_sound(root);
+  }
+  revision_ = hash64(config::to_flow(root));
+  check_references(diagnostics);
+  load_models(diagnostics);
+  for (const auto& [name, node] : config_.sources) {
+    (void)make_source(name, {}, diagnostics);
+  }
+  for (const auto& [name, node] : config_.sinks) {
+    (void)make_sink(name, diagnostics);
+  }
+  for (const auto& [name, pipeline] : config_.pipelines) {
+    (void)make_steps(pipeline, name, diagnostics);
+  }
+}
+
+// So that one check shows the errors behind the first ones too: the parts that can be read are.
+void Plan::parse_what_is_sound(const config::Node& root) {
+  config::Diagnostics ignored;  // the whole was reported already
+  const auto each = [&](std::string_view section, auto& into) {
+    for (const config::Node::Entry& entry : at(root, {section}).entries()) {
+      typename std::remove_cvref_t<decltype(into.begin()->second)> value;
+      if (config::parse(entry.value, value, ignored)) {
+        into[entry.name] = std::move(value);
+      }
+    }
+  };
+  if (root.find("models") != nullptr) {
+    each("models", config_.models);
+  }
+  if (root.find("pipelines") != nullptr) {
+    each("pipelines", config_.pipelines);
+  }
+  for (const config::Node::Entry& entry : root.entries()) {
+    auto* nodes = entry.name == "sources" ? &config_.sources
+                  : entry.name == "sinks" ? &config_.sinks
+                                          : nullptr;
+    for (std::size_t i = 0; nodes != nullptr && i < entry.value.entries().size(); ++i) {
+      (*nodes)[entry.value.entries()[i].name] = entry.value.entries()[i].value;
+    }
+  }
+}
+
+void Plan::check_references(config::Diagnostics& diagnostics) const {
+  std::map<std::string, std::string, std::less<>> fed;  // source → pipeline
+  for (const auto& [name, pipeline] : config_.pipelines) {
+    const config::Node& node = at(root_, {"pipelines", name});
+    for (std::size_t i = 0; i < pipeline.from.size(); ++i) {
+      const config::Node& place = item(at(node, {"from"}), i);
+      if (!config_.sources.contains(pipeline.from[i])) {
+        diagnostics.error(place, unknown("source", pipeline.from[i], names_of(config_.sources),
+                                         "sources"));
+      } else if (const auto [first, fresh] = fed.emplace(pipeline.from[i], name); !fresh) {
+        diagnostics.error(place, fmt::format("source '{}' feeds pipeline '{}' already; a source "
+                                             "feeds one pipeline",
+                                             pipeline.from[i], first->second));
+      }
+    }
+    for (std::size_t i = 0; i < pipeline.alerts.size(); ++i) {
+      if (!config_.sinks.contains(pipeline.alerts[i])) {
+        diagnostics.error(item(at(node, {"alerts"}), i),
+                          unknown("sink", pipeline.alerts[i], names_of(config_.sinks), "sinks"));
+      }
+    }
+  }
+  for (const auto& [name, source] : config_.sources) {
+    if (!fed.contains(name)) {
+      diagnostics.warning(at(root_, {"sources", name}),
+                          fmt::format("source '{}' feeds no pipeline", name));
+    }
+  }
+  if (config_.pipelines.empty()) {
+    diagnostics.error(root_, "pipelines: required: at least one");
+  }
+  if (config_.admin.address) {
+    const bool tls = !config_.admin.certificate.empty() && !config_.admin.key.empty();
+    const Status safe = api::check_admin_exposure(config_.admin.address->text(), tls,
+                                                  !config_.admin.token.empty());
+    if (!safe) {
+      diagnostics.error(at(root_, {"admin", "address"}), safe.error().text());
+    }
+  }
+}
+
+void Plan::load_models(config::Diagnostics& diagnostics) {
+  for (const auto& [name, config] : config_.models) {
+    model::ModelOptions options;
+    options.path = config.path.text;
+    options.threads = config.threads;
+    options.provider = config.provider;
+    if (auto loaded = models_.load(name, std::move(options)); !loaded) {
+      diagnostics.error(at(root_, {"models", name, "path"}), loaded.error().text());
+    }
+  }
+}
+
+StageContext Plan::context_for(const PipelineConfig& pipeline, std::string_view name) const {
+  StageContext context;
+  context.pipeline = name;
+  context.edge_id = config_.edge.id;
+  context.metrics = &metrics_;
+  context.models = names_of(config_.models);
+  context.bind = [this](std::string_view wanted,
+                        std::size_t max_rows) -> Result<std::unique_ptr<model::Binding>> {
+    const std::shared_ptr<const model::Model> loaded = HW_TRY(models_.find(wanted));
+    model::BindingOptions options = binding_options(*config_.models.find(wanted));
+    options.max_rows = max_rows;
+    return model::Binding::create(loaded->another(), std::move(options));
+  };
+  config::Diagnostics ignored;  // sources are reported on their own
+  for (const std::string& source : pipeline.from) {
+    if (config_.sources.contains(source)) {
+      for (const Field& field : make_source(source, {}, ignored).declared.fields()) {
+        context.known.set(field);
+      }
+    }
+  }
+  return context;
+}
+
+std::size_t Plan::leading_filters(const PipelineConfig& pipeline) const {
+  std::size_t count = 0;
+  for (const config::Node& step : pipeline.steps) {
+    const config::Node::Entry* entry = step.only_entry();
+    const auto kind = std::find_if(
+        stage_kinds().begin(), stage_kinds().end(),
+        [&](const StageKind& candidate) { return entry != nullptr && candidate.kind == entry->name; });
+    if (kind == stage_kinds().end() || !kind->filters) {
+      break;
+    }
+    ++count;
+  }
+  return count;
+}
+
+PlannedSteps Plan::make_steps(const PipelineConfig& pipeline, std::string_view name,
+                              config::Diagnostics& diagnostics) const {
+  PlannedSteps made;
+  made.context = context_for(pipeline, name);
+  const std::size_t leading = leading_filters(pipeline);
+  for (std::size_t i = 0; i < pipeline.steps.size(); ++i) {
+    const config::Node& step = pipeline.steps[i];
+    const config::Node::Entry* entry = step.only_entry();
+    if (entry == nullptr) {
+      diagnostics.error(step, "a step is one entry, the name of its kind with its options: "
+                              "`- filter: {when: …}`");
+      continue;
+    }
+    const StageKind* kind =
+        find_stage_kind(entry->name, entry->value.key_place(), diagnostics);
+    if (kind == nullptr) {
+      continue;
+    }
+    std::unique_ptr<Stage> stage = kind->make(entry->value, made.context, diagnostics);
+    if (stage == nullptr) {
+      continue;
+    }
+    if (i < leading) {
+      made.filters.push_back(std::move(stage));
+    } else {
+      made.stages.push_back(std::move(stage));
+      made.stage_keys.push_back(fmt::format("{}.{}.{:016x}", i, entry->name,
+                                            hash64(config::to_flow(entry->value))));
+    }
+  }
+  return made;
+}
+
+std::vector<std::unique_ptr<Stage>> Plan::make_filters(const PipelineConfig& pipeline,
+                                                       std::string_view name,
+                                                       config::Diagnostics& diagnostics) const {
+  PipelineConfig only = pipeline;
+  only.steps.resize(leading_filters(pipeline));
+  return make_steps(only, name, diagnostics).filters;
+}
+
+SourceSet Plan::make_source(std::string_view name, const std::vector<io::Loop*>& loops,
+                            config::Diagnostics& diagnostics) const {
+  const std::optional<Typed> source =
+      typed(*config_.sources.find(name), "source", diagnostics);
+  const SourceKind* kind =
+      source ? find_source_kind(source->kind, source->at, diagnostics) : nullptr;
+  if (kind == nullptr) {
+    return {};
+  }
+  return kind->make(source->options, {.name = std::string(name), .loops = loops}, diagnostics);
+}
+
+MadeSink Plan::make_sink(std::string_view name, config::Diagnostics& diagnostics) const {
+  const std::optional<Typed> sink = typed(*config_.sinks.find(name), "sink", diagnostics);
+  const SinkKind* kind = sink ? find_sink_kind(sink->kind, sink->at, diagnostics) : nullptr;
+  if (kind == nullptr) {
+    return {};
+  }
+  return kind->make(sink->options, {.name = std::string(name), .edge_id = config_.edge.id},
+                    diagnostics);
+}
+
+std::string Plan::loss_window() const { return {}; }
+
+}  // namespace headwater

@@ -1,0 +1,161 @@
+#include <utility>
+
+#include "base/bytes.h"
+#include "compute/device.h"
+#include "compute/event_time.h"
+#include "compute/json_decode.h"
+#include "nodes/expression.h"
+#include "nodes/sources/reading_options.h"
+
+namespace headwater {
+namespace {
+
+constexpr std::string_view kStateKey = "types";
+// Separates declared message ids from other identities.
+constexpr std::uint64_t kMessageIdSeed = 0x6d65737361676569ULL;
+
+class JsonDecode final : public Decode {
+ public:
+  JsonDecode(DecodeOptions decode, DeviceOptions device, EventTimeOptions time,
+             std::string message_id)
+      : decoder_(std::move(decode)),
+        device_(std::move(device)),
+        time_(std::move(time)),
+        message_id_(std::move(message_id)) {}
+
+  Status decode(Batch& batch, std::vector<Undecoded>& failed, std::uint64_t& unfit) override {
+    failures_.clear();
+    stats_ = DecodeStats{};
+    HW_TRY(decoder_.decode(batch, stats_, failures_));
+    unfit += stats_.mismatches;
+    if (batch.rows() != 0 && (batch.row(0).flags & kRowReplayed) == 0) {
+      device_.resolve(batch, devices_, failures_);
+      time_.resolve(batch, times_);
+      if (!message_id_.empty()) {
+        identify(batch);
+      }
+    }
+    for (DecodeFailure& failure : failures_) {
+      failed.push_back({failure.row, std::move(failure.reason)});
+    }
+    return {};
+  }
+
+  bool changed() override {
+    const std::size_t fields = decoder_.learned().size();
+    return std::exchange(known_fields_, fields) != fields;
+  }
+
+  void save(StateWriter& state) override {
+    std::string blob;
+    ByteWriter writer(blob);
+    decoder_.save(writer);
+    state.put(kStateKey, blob);
+  }
+
+  Status restore(const StateReader& state) override {
+    const std::string blob = state.get(kStateKey);
+    if (blob.empty()) {
+      return {};
+    }
+    ByteReader reader(blob);
+    HW_TRY(decoder_.restore(reader));
+    known_fields_ = decoder_.learned().size();
+    return {};
+  }
+
+ private:
+  // Identity = hash of device and message id. A row without the field keeps what the source gave.
+  void identify(Batch& batch) {
+    const Column* ids = batch.find(message_id_);
+    if (ids == nullptr) {
+      return;
+    }
+    for (const std::uint32_t index : batch.selection()) {
+      Row& row = batch.row(index);
+      if (!ids->valid(index) || (row.flags & kRowUndecoded) != 0) {
+        continue;
+      }
+      key_.assign(row.device);
+      key_ += '\0';
+      if (ids->type() == Type::kString) {
+        key_ += ids->values<std::string_view>()[index];
+      } else {
+        const double number = ids->as_double(index);
+        key_.append(reinterpret_cast<const char*>(&number), sizeof number);
+      }
+      row.identity = hash128(key_, kMessageIdSeed);
+      row.flags |= kRowDeclaredId;
+    }
+  }
+
+  JsonDecoder decoder_;
+  DeviceResolver device_;
+  EventTime time_;
+  std::string message_id_;
+  std::string key_;  // reused
+  std::size_t known_fields_ = 0;
+  DecodeStats stats_;
+  DeviceStats devices_;
+  EventTimeStats times_;
+  std::vector<DecodeFailure> failures_;
+};
+
+}  // namespace
+
+Schema declared_schema(const ReadingOptions& options) {
+  Schema declared;
+  for (const auto& [name, type] : options.schema) {
+    if (const auto known = type_from_name(type)) {
+      declared.set({name, *known, {}});
+    }
+  }
+  return declared;
+}
+
+std::unique_ptr<Decode> make_json_decode(const ReadingOptions& options, const config::Node& node,
+                                         config::Diagnostics& diagnostics) {
+  bool good = true;
+  for (const auto& [name, type] : options.schema) {
+    const auto known = type_from_name(type);
+    if (!known || *known == Type::kFrame) {
+      diagnostics.error(option_node(option_node(node, "schema"), name),
+                        fmt::format("'{}' is no type; types are float64, float32, int64, bool, "
+                                    "string, bytes and timestamp",
+                                    type));
+      good = false;
+    }
+  }
+  Result<DeviceOptions> device = parse_device(options.device);
+  if (!device) {
+    diagnostics.error(option_node(node, "device"), device.error().text());
+    good = false;
+  }
+  const Result<DeviceOptions::Missing> missing = parse_missing_device(options.missing_device);
+  if (!missing) {
+    diagnostics.error(option_node(node, "missing_device"), missing.error().text());
+    good = false;
+  }
+  const Result<int> zone = parse_zone_offset(options.time.zone);
+  if (!zone) {
+    diagnostics.error(option_node(option_node(node, "time"), "zone"), zone.error().text());
+    good = false;
+  }
+  if (!good) {
+    return nullptr;
+  }
+  device->missing = *missing;
+  EventTimeOptions time;
+  time.field = options.time.field;
+  time.format = time_format_from_name(options.time.format).value_or(TimeFormat::kAuto);
+  time.zone_offset_minutes = *zone;
+  time.max_future = options.time.max_future;
+  DecodeOptions decode;
+  decode.schema = declared_schema(options);
+  decode.max_depth = options.max_depth;
+  decode.max_fields = options.max_fields;
+  return std::make_unique<JsonDecode>(std::move(decode), std::move(*device), std::move(time),
+                                      options.message_id);
+}
+
+}  // namespace headwater

@@ -1,0 +1,106 @@
+#include "nodes/detect/detect.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/strings.h"
+#include "model/binding.h"
+#include "nodes/expression.h"
+
+namespace headwater {
+namespace {
+
+constexpr std::string_view kStateKey = "history";
+
+class Detect final : public Stage {
+ public:
+  Detect(std::unique_ptr<model::Binding> binding, std::shared_ptr<DetectCounts> counts)
+      : binding_(std::move(binding)), counts_(std::move(counts)) {}
+
+  Status process(Batch batch, Outputs& out) override {
+    model::ScoreCounts counts;
+    const Status scored = binding_->score(batch, &counts);
+    constexpr auto kRelaxed = std::memory_order_relaxed;
+    counts_->calls.fetch_add(counts.calls, kRelaxed);
+    counts_->scored.fetch_add(counts.scored, kRelaxed);
+    counts_->missing.fetch_add(counts.missing, kRelaxed);
+    counts_->warming.fetch_add(counts.warming, kRelaxed);
+    counts_->failed.fetch_add(counts.failed, kRelaxed);
+    HW_TRY(out.emit(std::move(batch)));
+    if (counts.failed != 0) {
+      return Error::invalid("the model refused {} rows: {}", counts.failed, binding_->last_failure());
+    }
+    return scored;
+  }
+
+  void save(StateWriter& state) override {
+    if (!binding_->has_state()) {
+      return;
+    }
+    std::string blob;
+    ByteWriter writer(blob);
+    binding_->save(writer);
+    state.put(kStateKey, blob);
+  }
+
+  Status restore(const StateReader& state) override {
+    const std::string blob = state.get(kStateKey);
+    if (blob.empty() || !binding_->has_state()) {
+      return {};
+    }
+    ByteReader reader(blob);
+    return binding_->restore(reader);
+  }
+
+ private:
+  std::unique_ptr<model::Binding> binding_;
+  std::shared_ptr<DetectCounts> counts_;
+};
+
+}  // namespace
+
+std::unique_ptr<Stage> make_detect(const DetectOptions& options, const config::Node& node,
+                                   StageContext& context, config::Diagnostics& diagnostics) {
+  const config::Node& name = option_node(node, "model");
+  if (std::find(context.models.begin(), context.models.end(), options.model) ==
+      context.models.end()) {
+    const std::string_view nearest = nearest_name(options.model, context.models);
+    diagnostics.error(name, fmt::format("no model '{}' under models:{}", options.model,
+                                        nearest.empty()
+                                            ? std::string()
+                                            : fmt::format(", did you mean '{}'?", nearest)));
+    return nullptr;
+  }
+  auto binding = context.bind(options.model, options.max_rows);
+  if (!binding) {
+    diagnostics.error(name, binding.error().text());
+    return nullptr;
+  }
+  // A model that is slow per row gets fewer rows per call, so that one call stays within the objective.
+  const std::size_t rows = std::min(
+      options.max_rows, (*binding)->cost().rows_within(Nanos(options.objective.p99.count() / 2)));
+  if (rows < (*binding)->rows_per_call()) {
+    binding = context.bind(options.model, rows);
+    if (!binding) {
+      diagnostics.error(name, binding.error().text());
+      return nullptr;
+    }
+  }
+  auto counts = std::make_shared<DetectCounts>();
+  counts->model = options.model;
+  context.detects.push_back(counts);
+  context.model_name = options.model;
+  context.model_digest = (*binding)->model().digest();
+  context.features.assign((*binding)->fields().begin(), (*binding)->fields().end());
+  bool has_score = false;
+  for (const Field& column : (*binding)->columns()) {
+    context.known.set(column);
+    has_score |= column.name == "score";
+  }
+  if (!has_score && !(*binding)->columns().empty()) {
+    context.score_column = (*binding)->columns().front().name;
+  }
+  return std::make_unique<Detect>(std::move(*binding), std::move(counts));
+}
+
+}  // namespace headwater

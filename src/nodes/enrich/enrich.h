@@ -1,0 +1,63 @@
+// enrich: adds columns: computed ones, or ones taken from a CSV table.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/diagnostics.h"
+#include "config/schema.h"
+#include "nodes/context.h"
+#include "pipeline/stage.h"
+
+namespace headwater {
+
+struct EnrichLookupOptions {
+  config::Path file;
+  std::string key;
+  std::string match;
+  std::vector<std::string> take;
+};
+
+template <>
+inline constexpr auto config::kSchema<EnrichLookupOptions> = config::schema<EnrichLookupOptions>(
+    "lookup", "Takes columns from a CSV file whose first line has the names.",
+    config::field(&EnrichLookupOptions::file, {.name = "file",
+                                               .doc = "The CSV file; read once, at start.",
+                                               .example = "assets.csv",
+                                               .required = true}),
+    config::field(&EnrichLookupOptions::key, {.name = "key",
+                                              .doc = "Column of the file that holds the key.",
+                                              .example = "device_id",
+                                              .required = true}),
+    config::field(&EnrichLookupOptions::match,
+                  {.name = "match",
+                   .doc = "Column of the readings to look up; the same name as `key` if not given. "
+                          "`device_id` is the reading's device."}),
+    config::field(&EnrichLookupOptions::take,
+                  {.name = "take",
+                   .doc = "Columns of the file to add; all if not given. Null where the key is "
+                          "not in the file.",
+                   .example = "[site, rated_pressure]"}));
+
+struct EnrichOptions {
+  config::Map<std::string> set;
+  std::optional<EnrichLookupOptions> lookup;
+  Status validate() const;
+};
+
+template <>
+inline constexpr auto config::kSchema<EnrichOptions> = config::schema<EnrichOptions>(
+    "enrich", "Adds columns, computed or looked up.",
+    config::field(&EnrichOptions::set,
+                  {.name = "set",
+                   .doc = "New columns by name, each an expression; later ones may use earlier ones.",
+                   .example = "{pressure_ratio: \"pressure / rated_pressure\"}"}),
+    config::field(&EnrichOptions::lookup,
+                  {.name = "lookup", .doc = "Columns from a CSV table."}));
+
+std::unique_ptr<Stage> make_enrich(const EnrichOptions& options, const config::Node& node,
+                                   StageContext& context, config::Diagnostics& diagnostics);
+
+}  // namespace headwater

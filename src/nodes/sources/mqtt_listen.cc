@@ -1,0 +1,161 @@
+#include "nodes/sources/mqtt_listen.h"
+
+#include <utility>
+
+#include "io/loop.h"
+#include "protocol/mqtt/listener.h"
+
+namespace headwater {
+namespace {
+
+// One worker's part of the listener. The group is shared; worker 0 restores sessions and opens the door.
+class MqttListen final : public Source,
+                         public Checkpointed,
+                         public Refusing,
+                         public Listening {
+ public:
+  MqttListen(std::shared_ptr<mqtt::ListenerGroup> group, std::size_t worker, std::string host)
+      : group_(std::move(group)), listener_(group_->worker(worker)), first_(worker == 0),
+        host_(std::move(host)) {}
+
+  Status start(io::Loop&) override {
+    if (first_) {
+      group_->start();
+    }
+    return {};
+  }
+
+  Result<More> take(std::size_t room, Batch& batch) override {
+    publishes_.clear();
+    const bool more = listener_.take(room, batch.arena(), publishes_);
+    if (publishes_.empty()) {
+      return more ? More::kYes : More::kNone;
+    }
+    const MonoTime arrived = io::mono_now();
+    const WallTime received = io::wall_now();
+    for (const mqtt::Publish& publish : publishes_) {
+      Row row;
+      row.payload = publish.payload;
+      row.topic = publish.topic;
+      row.sender = publish.client_id;
+      row.received = received;
+      row.time = received;
+      row.arrived = arrived;
+      row.partition = publish.client;
+      row.position = publish.position;
+      batch.add_row(row);
+    }
+    return more ? More::kYes : More::kNone;
+  }
+
+  Status acknowledge(Partition partition, Position upto) override {
+    listener_.acknowledge(partition, upto);
+    return {};
+  }
+
+  void pause(bool paused) override { listener_.pause(paused); }
+
+  void close() override {
+    listener_.flush();
+    if (first_) {
+      group_->stop_accepting();
+    }
+    listener_.close();
+  }
+
+  void save(StateWriter& state, std::vector<std::pair<Partition, Position>>& upto) override {
+    changes_.clear();
+    listener_.take_session_changes(changes_);
+    for (const mqtt::SessionChange& change : changes_) {
+      state.put(change.key, change.removed ? std::string_view() : change.blob);
+      if (change.position != 0) {
+        upto.emplace_back(change.client, change.position);
+      }
+    }
+  }
+
+  Status restore(const StateReader& state) override {
+    if (!first_) {
+      return {};
+    }
+    for (const auto& [key, blob] : state.all()) {
+      // A damaged session is as one that was never stored: its device connects anew.
+      (void)group_->restore_session(key, blob);
+    }
+    return {};
+  }
+
+  std::uint64_t refused() const override { return listener_.stats().denied; }
+  std::string address() const override {
+    return host_ + ":" + std::to_string(group_->port());
+  }
+  std::size_t connections() const override {
+    return static_cast<std::size_t>(listener_.stats().connections);
+  }
+
+ private:
+  std::shared_ptr<mqtt::ListenerGroup> group_;
+  mqtt::Listener& listener_;
+  bool first_;
+  std::string host_;
+  std::vector<mqtt::Publish> publishes_;        // reused
+  std::vector<mqtt::SessionChange> changes_;    // reused
+};
+
+mqtt::ListenerOptions listener_options(const MqttListenOptions& options) {
+  mqtt::ListenerOptions listener;
+  listener.address = options.address.text();
+  listener.topics = options.topics;
+  listener.write_own = options.write_own;
+  listener.anonymous = static_cast<mqtt::Anonymous>(options.anonymous);
+  listener.password_file = options.password_file.text;
+  listener.on_denied = static_cast<mqtt::OnDenied>(options.on_denied);
+  if (options.tls) {
+    listener.tls.certificate = options.tls->certificate.text;
+    listener.tls.key = options.tls->key.text;
+    listener.tls.client_ca = options.tls->client_ca.text;
+    listener.tls.require_client_certificate = options.tls->require_client_certificate;
+  }
+  listener.max_packet_bytes = options.max_packet.bytes;
+  listener.max_connections = options.max_connections;
+  listener.receive_maximum = options.receive_maximum;
+  listener.connect_timeout = options.connect_timeout;
+  listener.max_session_expiry = options.max_session_expiry;
+  listener.messages_per_second = options.messages_per_second;
+  listener.bytes_per_second = options.bytes_per_second;
+  return listener;
+}
+
+}  // namespace
+
+SourceSet make_mqtt_listen(const MqttListenOptions& options, const config::Node& node,
+                           const SourceContext& context, config::Diagnostics& diagnostics) {
+  SourceSet set;
+  set.acknowledges = true;
+  set.declared = declared_schema(options.reading);
+  set.declares_id = !options.reading.message_id.empty();
+  set.make_decode = [reading = options.reading, node] {
+    config::Diagnostics ignored;  // reported below, once
+    return make_json_decode(reading, node, ignored);
+  };
+  if (make_json_decode(options.reading, node, diagnostics) == nullptr) {
+    return set;
+  }
+  if (context.loops.empty()) {
+    set.good = true;
+    return set;
+  }
+  auto opened = mqtt::ListenerGroup::open(listener_options(options), context.loops);
+  if (!opened) {
+    diagnostics.error(node, opened.error().text());
+    return set;
+  }
+  const std::shared_ptr<mqtt::ListenerGroup> group = std::move(*opened);
+  for (std::size_t worker = 0; worker < context.loops.size(); ++worker) {
+    set.sources.push_back(std::make_unique<MqttListen>(group, worker, options.address.host));
+  }
+  set.good = true;
+  return set;
+}
+
+}  // namespace headwater

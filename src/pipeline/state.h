@@ -1,0 +1,49 @@
+// Checkpoint keys in the spool: prefixes for the parts that save, and what restoring reads.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "pipeline/source.h"
+#include "store/spool.h"
+
+namespace headwater {
+
+class TransactionState final : public StateWriter {
+ public:
+  TransactionState(Transaction& transaction, std::string prefix)
+      : transaction_(transaction), prefix_(std::move(prefix)) {}
+
+  void put(std::string_view key, std::string_view blob) override {
+    transaction_.state(prefix_ + std::string(key), blob);
+  }
+
+ private:
+  Transaction& transaction_;
+  std::string prefix_;
+};
+
+class SpoolState final : public StateReader {
+ public:
+  SpoolState(const Spool& spool, std::string prefix)
+      : spool_(spool), prefix_(std::move(prefix)) {}
+
+  std::string get(std::string_view key) const override {
+    return spool_.state(prefix_ + std::string(key));
+  }
+  std::vector<std::pair<std::string, std::string>> all() const override {
+    std::vector<std::pair<std::string, std::string>> found;
+    spool_.for_each_state(prefix_, [&](std::string_view key, std::string_view blob) {
+      found.emplace_back(key.substr(prefix_.size()), blob);
+    });
+    return found;
+  }
+
+ private:
+  const Spool& spool_;
+  std::string prefix_;
+};
+
+}  // namespace headwater

@@ -1,0 +1,175 @@
+#include "pipeline/worker.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/result.h"
+#include "telemetry/log.h"
+
+namespace headwater {
+namespace {
+
+constexpr Nanos kTickEvery = std::chrono::seconds(1);
+constexpr Nanos kDrainCheckEvery = std::chrono::milliseconds(20);
+
+}  // namespace
+
+Worker::Worker(std::size_t index, std::unique_ptr<io::Loop> loop, Spool& spool)
+    : index_(index), loop_(std::move(loop)), spool_(spool) {}
+
+Worker::~Worker() { stop(); }
+
+Scoring& Worker::add(std::unique_ptr<Scoring> scoring) {
+  scorings_.push_back(std::move(scoring));
+  return *scorings_.back();
+}
+
+Intake& Worker::add(std::unique_ptr<Intake> intake) {
+  intakes_.push_back(std::move(intake));
+  return *intakes_.back();
+}
+
+void Worker::add_sink(std::string name, std::unique_ptr<Sink> sink) {
+  sinks_.push_back({std::move(name), std::move(sink)});
+}
+
+Delivery& Worker::add(std::unique_ptr<Delivery> delivery) {
+  deliveries_.push_back(std::move(delivery));
+  return *deliveries_.back();
+}
+
+Status Worker::start(std::function<void()> beat) {
+  beat_ = std::move(beat);
+  for (const NamedSink& sink : sinks_) {
+    HW_TRY(sink.sink->start(*loop_).with("start sink '{}'", sink.name));
+  }
+  for (const std::unique_ptr<Scoring>& scoring : scorings_) {
+    HW_TRY(scoring->restore().with("start pipeline '{}'", scoring->pipeline()));
+  }
+  for (const std::unique_ptr<Intake>& intake : intakes_) {
+    HW_TRY(intake->start(*loop_).with("start source '{}'", intake->name()));
+  }
+  loop_->at_round_end([this] { return round(); });
+  loop_->after(kTickEvery, [this] { tick(); });
+  loop_->post([] {});  // a first round at once: what a crash left is scored before anything new
+  thread_ = std::thread([this] {
+    pthread_setname_np(pthread_self(), ("hw-worker-" + std::to_string(index_)).c_str());
+    loop_->run();
+  });
+  return {};
+}
+
+bool Worker::round() {
+  bool more = false;
+  for (const std::unique_ptr<Intake>& intake : intakes_) {
+    more |= intake->pump(pool_);
+  }
+  for (const std::unique_ptr<Scoring>& scoring : scorings_) {
+    more |= scoring->step(pool_);
+  }
+  for (const std::unique_ptr<Delivery>& delivery : deliveries_) {
+    delivery->pump();
+  }
+  return more;
+}
+
+void Worker::committed(Ticket upto) {
+  committed_.store(upto, std::memory_order_release);
+  if (!wake_posted_.exchange(true)) {
+    loop_->post([this] {
+      wake_posted_.store(false);
+      on_commit();
+    });
+  }
+}
+
+void Worker::on_commit() {
+  const Ticket upto = committed_.load(std::memory_order_acquire);
+  for (const std::unique_ptr<Intake>& intake : intakes_) {
+    intake->on_commit(upto);
+  }
+  for (const std::unique_ptr<Scoring>& scoring : scorings_) {
+    scoring->on_commit(upto);
+  }
+}
+
+void Worker::tick() {
+  const WallTime now = io::wall_now();
+  for (const std::unique_ptr<Scoring>& scoring : scorings_) {
+    scoring->tick(now);
+  }
+  if (beat_) {
+    beat_();
+  }
+  const bool ended = std::all_of(intakes_.begin(), intakes_.end(),
+                                 [](const auto& intake) { return intake->ended(); });
+  if (ended && settled()) {
+    finished_.store(true, std::memory_order_release);
+  }
+  loop_->after(kTickEvery, [this] { tick(); });
+}
+
+bool Worker::settled() const {
+  const auto taken = [](const auto& intake) { return intake->settled(); };
+  const auto scored = [](const auto& scoring) { return scoring->idle(); };
+  const auto sent = [](const auto& delivery) { return delivery->settled(); };
+  return std::all_of(intakes_.begin(), intakes_.end(), taken) &&
+         std::all_of(scorings_.begin(), scorings_.end(), scored) &&
+         std::all_of(deliveries_.begin(), deliveries_.end(), sent);
+}
+
+void Worker::drain(Nanos limit, std::function<void()> done) {
+  loop_->post([this, limit, done = std::move(done)]() mutable {
+    draining_ = true;
+    drain_until_ = io::mono_now() + limit;
+    drained_ = std::move(done);
+    for (const std::unique_ptr<Intake>& intake : intakes_) {
+      intake->stop_taking();
+    }
+    check_drained();
+  });
+}
+
+void Worker::check_drained() {
+  const bool late = io::mono_now() >= drain_until_;
+  if (!late && !settled()) {
+    loop_->after(kDrainCheckEvery, [this] { check_drained(); });
+    return;
+  }
+  if (late) {
+    // Nothing is lost by this: what is unscored or unsent is in the spool and goes on at the next start.
+    log::warn("drain took too long; the rest continues at the next start", {{"worker", index_}});
+  }
+  if (!checkpointed_) {
+    checkpointed_ = true;
+    for (const std::unique_ptr<Scoring>& scoring : scorings_) {
+      scoring->checkpoint();
+    }
+    for (const std::unique_ptr<Delivery>& delivery : deliveries_) {
+      delivery->save_cursor();
+    }
+  }
+  if (drained_) {
+    std::exchange(drained_, nullptr)();
+  }
+}
+
+void Worker::stop() {
+  if (!thread_.joinable()) {
+    return;
+  }
+  loop_->post([this] {
+    for (const std::unique_ptr<Intake>& intake : intakes_) {
+      intake->close();
+    }
+    for (const NamedSink& sink : sinks_) {
+      sink.sink->close();
+    }
+    loop_->stop();
+  });
+  thread_.join();
+}
+
+}  // namespace headwater

@@ -1,0 +1,96 @@
+// Worker: one thread that owns partitions end to end: sources, decode, append, score, acknowledge.
+//
+// A round of its loop: read what arrived → decode, filter → hand to the spool's flusher → one model call for what has arrived →
+// decisions → hand to the flusher. The flusher wakes it when a group is on disk, and it acknowledges. So nodes hold no locks.
+//
+// Thread rule: built and configured on one thread, then start(); afterwards everything runs on the worker's own thread but
+// what is marked "any thread".
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/result.h"
+#include "io/loop.h"
+#include "pipeline/batch_pool.h"
+#include "pipeline/delivery.h"
+#include "pipeline/intake.h"
+#include "pipeline/scoring.h"
+#include "pipeline/sink.h"
+#include "store/spool.h"
+
+namespace headwater {
+
+class Worker {
+ public:
+  Worker(std::size_t index, std::unique_ptr<io::Loop> loop, Spool& spool);
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  io::Loop& loop() { return *loop_; }
+  std::size_t index() const { return index_; }
+
+  Scoring& add(std::unique_ptr<Scoring> scoring);
+  Intake& add(std::unique_ptr<Intake> intake);
+  // Sinks live on worker 0. `early` ones get alerts by send_early(), the others through a Delivery.
+  void add_sink(std::string name, std::unique_ptr<Sink> sink);
+  Delivery& add(std::unique_ptr<Delivery> delivery);
+
+  // Binds sources, restores state. An error ends the start. Then the thread runs.
+  Status start(std::function<void()> beat);
+
+  bool running() const { return thread_.joinable(); }
+
+  // Any thread. Calls `done` on the worker's thread once nothing taken is unscored, uncommitted or unacknowledged, or
+  // `limit` has passed. The steps: stop taking, finish, commit, acknowledge.
+  void drain(Nanos limit, std::function<void()> done);
+  // Any thread: closes sources and sinks, ends the thread, joins it.
+  void stop();
+
+  // Any thread: a commit happened.
+  void committed(Ticket upto);
+
+  const std::vector<std::unique_ptr<Intake>>& intakes() const { return intakes_; }
+  const std::vector<std::unique_ptr<Scoring>>& scorings() const { return scorings_; }
+  const std::vector<std::unique_ptr<Delivery>>& deliveries() const { return deliveries_; }
+  // True when every source of this worker has ended and all its rows are decided and committed.
+  bool finished() const { return finished_.load(std::memory_order_acquire); }
+
+ private:
+  struct NamedSink {
+    std::string name;
+    std::unique_ptr<Sink> sink;
+  };
+
+  bool round();
+  void on_commit();
+  bool settled() const;
+  void check_drained();
+  void tick();
+
+  std::size_t index_;
+  std::unique_ptr<io::Loop> loop_;
+  Spool& spool_;
+  BatchPool pool_;
+  std::vector<std::unique_ptr<Scoring>> scorings_;
+  std::vector<std::unique_ptr<Intake>> intakes_;
+  std::vector<NamedSink> sinks_;
+  std::vector<std::unique_ptr<Delivery>> deliveries_;
+  std::function<void()> beat_;
+  std::thread thread_;
+  std::atomic<Ticket> committed_{0};
+  std::atomic<bool> wake_posted_{false};
+  std::atomic<bool> finished_{false};
+
+  bool draining_ = false;
+  bool checkpointed_ = false;
+  MonoTime drain_until_;
+  std::function<void()> drained_;
+};
+
+}  // namespace headwater
