@@ -15,7 +15,7 @@ namespace headwater::http {
 
 using Fields = std::vector<std::pair<std::string, std::string>>;
 
-// "%41" → "A"; with `plus_is_space` also "+" → " ". Refuses a broken escape and an encoded NUL.
+// "%41" → "A"; with `plus_is_space` also "+" → " ". Refuses a broken escape and NUL.
 Result<std::string> percent_decode(std::string_view text, bool plus_is_space = false);
 std::string percent_encode(std::string_view text);
 
@@ -55,7 +55,7 @@ struct Response {
   int status = 200;
   std::string content_type = "application/json";
   std::string body;
-  Fields headers;  // more headers; names and values with CR, LF or NUL are left out
+  Fields headers = {};  // more headers; names and values with CR, LF or NUL are left out
 
   static Response json(std::string body, int status = 200);
   static Response text(std::string body, int status = 200);

@@ -82,11 +82,10 @@ class EventStream {
   // Ends the stream after what is queued.
   void close() const;
 
- private:
-  friend class Responder;
-  friend struct ServerCore;
-  struct State;
+  struct State;  // the server's own
   explicit EventStream(std::shared_ptr<State> state) : state_(std::move(state)) {}
+
+ private:
   std::shared_ptr<State> state_;
 };
 
@@ -98,10 +97,10 @@ class Responder {
   // Starts a 200 text/event-stream response.
   EventStream stream() const;
 
- private:
-  friend struct ServerCore;
-  struct State;
+  struct State;  // the server's own
   explicit Responder(std::shared_ptr<State> state) : state_(std::move(state)) {}
+
+ private:
   std::shared_ptr<State> state_;
 };
 
@@ -115,6 +114,7 @@ class Server {
 
   std::uint16_t port() const;
   std::string address() const;  // "127.0.0.1:8080", as bound
+  const std::string& name() const;
   ServerCounts counts() const;  // any thread
 
   // Stops accepting, closes idle connections and streams, gives requests under way `grace` to
