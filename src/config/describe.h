@@ -20,6 +20,8 @@ std::string type_text(const Type& type);
 std::string default_text(const SchemaView& schema, const FieldView& field);
 // "1 to 4096", "at least 1s"; "" without bounds.
 std::string bounds_text(const FieldView& field);
+// "1 to 3 items", "at least 1 item": the bounds of a list or map, which are those of its size.
+std::string item_bounds_text(const FieldMeta& meta);
 // A bound in the notation of the type: "4096", "30s", "64MiB".
 std::string bound_text(const Type& type, Bound bound);
 
@@ -35,8 +37,9 @@ std::string json_schema(const SchemaView& schema);
 // Help for the terminal, 80 columns: option, type, default, doc.
 std::string help_text(const SchemaView& schema);
 
-// The options as a tree; secrets as "***", passwords in URLs too. With `origins`, values that came
-// from ${…} or a secret override are "***" as well; `path` is where the options stand.
+// The options as a tree, without optionals that hold nothing; secrets as "***", passwords in URLs
+// too. With `origins`, values that came from ${…} or a secret override are "***" as well; `path` is
+// where the options stand.
 Node dump(const SchemaView& schema, const void* options, const Origins* origins = nullptr,
           std::string_view path = {});
 template <HasSchema T>

@@ -139,6 +139,9 @@ class Writer {
     if (node.is_scalar()) {
       Node copy = Node::scalar(without_password(node.shown()));
       copy.set_quoted(node.is_quoted());
+      if (node.is_substituted()) {
+        copy.set_written(copy.text());
+      }
       return copy;
     }
     if (node.is_sequence()) {
@@ -201,8 +204,10 @@ class Writer {
       }
       const std::string own =
           path.empty() ? std::string(field.meta.name) : fmt::format("{}.{}", path, field.meta.name);
-      entries.push_back(
-          {std::string(field.meta.name), value(*field.type, field.meta, field.of(object), own)});
+      Node written = value(*field.type, field.meta, field.of(object), own);
+      if (!written.is_null()) {
+        entries.push_back({std::string(field.meta.name), std::move(written)});
+      }
     }
   }
 
@@ -232,15 +237,25 @@ bool looks_typed(std::string_view text) {
       return true;
     }
   }
-  return text.find_first_not_of("0123456789.eE+-_xXoO") == std::string_view::npos;
+  return text.find_first_of("0123456789") != std::string_view::npos &&
+         text.find_first_not_of("0123456789.eE+-_xXoO") == std::string_view::npos;
 }
 
 void append_scalar(std::string& out, const Node& node) {
-  const std::string text = escape_substitutions(node.text());
+  const std::string text = node.is_substituted() ? node.shown() : escape_substitutions(node.text());
   if (plain_is_safe(text) && !(node.is_quoted() && looks_typed(text))) {
     out += text;
   } else {
     append_json_string(out, text);
+  }
+}
+
+// The loader substitutes in values only, so keys are not escaped.
+void append_key(std::string& out, const std::string& name) {
+  if (plain_is_safe(name) && !looks_typed(name)) {
+    out += name;
+  } else {
+    append_json_string(out, name);
   }
 }
 
@@ -269,7 +284,7 @@ void append_flow(std::string& out, const Node& node) {
   for (const Node::Entry& entry : node.entries()) {
     out += separator;
     separator = ", ";
-    append_scalar(out, quoted(entry.name));
+    append_key(out, entry.name);
     out += ": ";
     append_flow(out, entry.value);
   }
@@ -280,15 +295,6 @@ bool is_block(const Node& node) {
   const auto nested = [](const Node& item) { return item.is_mapping() || item.is_sequence(); };
   return (node.is_mapping() && !node.entries().empty()) ||
          (node.is_sequence() && std::any_of(node.items().begin(), node.items().end(), nested));
-}
-
-// Keys in append_scalar() are escaped as values are, but the loader does not substitute in keys.
-void append_key(std::string& out, const std::string& name) {
-  if (plain_is_safe(name) && !looks_typed(name)) {
-    out += name;
-  } else {
-    append_json_string(out, name);
-  }
 }
 
 void append_block(std::string& out, const Node& node, std::size_t indent) {

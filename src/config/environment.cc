@@ -5,15 +5,15 @@
 namespace headwater::config {
 
 Environment Environment::of_process() {
-  std::vector<Variable> variables;
+  Environment out;
   for (char** at = environ; at != nullptr && *at != nullptr; ++at) {
     const std::string_view entry(*at);
     const std::size_t equals = entry.find('=');
     if (equals != std::string_view::npos) {
-      variables.emplace_back(entry.substr(0, equals), entry.substr(equals + 1));
+      out.variables_.emplace_back(entry.substr(0, equals), entry.substr(equals + 1));
     }
   }
-  return Environment(std::move(variables));
+  return out;
 }
 
 const std::string* Environment::find(std::string_view name) const {

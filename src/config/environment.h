@@ -1,6 +1,7 @@
 // The environment variables a config may use, as a value: tests give their own.
 #pragma once
 
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -13,7 +14,8 @@ class Environment {
   using Variable = std::pair<std::string, std::string>;
 
   Environment() = default;
-  explicit Environment(std::vector<Variable> variables) : variables_(std::move(variables)) {}
+  // Environment{{"NAME", "value"}, …}
+  Environment(std::initializer_list<Variable> variables) : variables_(variables) {}
   // A copy of this process's variables.
   static Environment of_process();
 

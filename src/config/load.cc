@@ -12,6 +12,7 @@
 
 #include "base/strings.h"
 #include "config/small_file.h"
+#include "config/source_line.h"
 #include "config/substitute.h"
 
 namespace headwater::config {
@@ -169,9 +170,9 @@ class TreeBuilder final : public YAML::EventHandler {
     }
     const auto [first, fresh] = frame.seen.emplace(key, mark);
     if (!fresh) {
-      diagnostics_.error(
-          Place{source_, mark, key.size(), ""}, fmt::format("'{}' is given twice", key),
-          fmt::format("first at line {}, column {}", first->second.line, first->second.column));
+      diagnostics_.error(Place{source_, mark, key.size(), ""},
+                         fmt::format("'{}' is given twice", key),
+                         fmt::format("first at line {}", first->second.line));
     }
   }
 
@@ -339,8 +340,10 @@ std::optional<Node> load_text(std::string text, std::string name, Diagnostics& d
   } catch (const Refused& refused) {
     diagnostics.error(Place{source, refused.mark, 1, ""}, refused.text);
   } catch (const YAML::Exception& exception) {
-    diagnostics.error(Place{source, mark_of(exception.mark), 1, ""},
-                      fmt::format("YAML: {}", exception.msg));
+    const Mark mark = mark_of(exception.mark);
+    const bool reference = source_line(*source, mark.line).find("${") != std::string_view::npos;
+    diagnostics.error(Place{source, mark, 1, ""}, fmt::format("YAML: {}", exception.msg),
+                      reference ? "inside { } and [ ] a ${…} stands in quotes" : "");
   } catch (const std::exception& exception) {
     diagnostics.error(Place{source, {}, 1, ""}, fmt::format("YAML: {}", exception.what()));
   }

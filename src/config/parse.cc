@@ -2,15 +2,13 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
-#include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "base/strings.h"
 #include "config/describe.h"
 #include "config/load.h"
 #include "config/origins.h"
+#include "config/scalar.h"
 
 namespace headwater::config {
 
@@ -65,40 +63,6 @@ bool is_secret(const FieldMeta& meta, const Type& type) {
          (type.element != nullptr && is_secret(meta, *type.element));
 }
 
-template <class Range>
-std::string joined(const Range& words) {
-  return fmt::format("{}", fmt::join(words.begin(), words.end(), ", "));
-}
-
-template <class N>
-bool whole_number(std::string_view text, N& out) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
-  return error == std::errc{} && end == text.data() + text.size() && !text.empty();
-}
-
-// Writes `value` into an integer of `bytes` bytes.
-void store_integer(void* out, std::size_t bytes, std::uint64_t value) {
-  switch (bytes) {
-    case 1: {
-      const auto narrow = static_cast<std::uint8_t>(value);
-      std::memcpy(out, &narrow, sizeof narrow);
-      break;
-    }
-    case 2: {
-      const auto narrow = static_cast<std::uint16_t>(value);
-      std::memcpy(out, &narrow, sizeof narrow);
-      break;
-    }
-    case 4: {
-      const auto narrow = static_cast<std::uint32_t>(value);
-      std::memcpy(out, &narrow, sizeof narrow);
-      break;
-    }
-    default:
-      std::memcpy(out, &value, sizeof value);
-  }
-}
-
 class Parser {
  public:
   Parser(Diagnostics& diagnostics, Origins* origins)
@@ -123,7 +87,7 @@ class Parser {
     }
     if (!node.is_mapping() && !node.is_null()) {
       wrong_kind(node, label.empty() ? std::string(schema.name) : label,
-                 shorthand != nullptr ? "a mapping or text" : "a mapping");
+                 shorthand != nullptr ? "a mapping or text" : "a mapping", diagnostics_);
       return;
     }
     unknown_keys(node, schema);
@@ -131,13 +95,6 @@ class Parser {
   }
 
  private:
-  void wrong_kind(const Node& node, const std::string& label, std::string_view wanted) {
-    diagnostics_.error(
-        node, node.is_scalar()
-                  ? fmt::format("{}: expected {}, got '{}'", label, wanted, node.shown())
-                  : fmt::format("{}: expected {}, got {}", label, wanted, node.kind_name()));
-  }
-
   void unknown_keys(const Node& node, const SchemaView& schema) {
     for (const Node::Entry& entry : node.entries()) {
       if (schema.knows(entry.name)) {
@@ -167,7 +124,7 @@ class Parser {
         names.resize(std::min(names.size(), kMostNamed));
         diagnostics_.error(
             entry.value.key_place(), fmt::format("unknown option '{}'", entry.name),
-            fmt::format("{} takes {}{}", schema.name, joined(names), many ? ", …" : ""));
+            fmt::format("{} takes {}{}", schema.name, fmt::join(names, ", "), many ? ", …" : ""));
       }
     }
   }
@@ -385,228 +342,58 @@ class Parser {
         return;
       default:
         if (!node.is_scalar()) {
-          wrong_kind(node, label, wanted(type));
+          wrong_kind(node, label, wanted_text(type), diagnostics_);
           return;
         }
-        scalar(node, type, meta, out, label);
+        parse_scalar(node, type, meta, out, label, diagnostics_);
     }
+  }
+
+  // The bounds of a list or map are those of its size.
+  void count_within(const Node& node, std::size_t count, const FieldMeta& meta,
+                    const std::string& label) {
+    const auto items = static_cast<double>(count);
+    if ((meta.min.set && items < meta.min.value) || (meta.max.set && items > meta.max.value)) {
+      diagnostics_.error(
+          node, fmt::format("{}: expected {}, got {}", label, item_bounds_text(meta), count));
+    }
+  }
+
+  static FieldMeta of_items(FieldMeta meta) {
+    meta.min = {};
+    meta.max = {};
+    return meta;
   }
 
   void list(const Node& node, const Type& type, const FieldMeta& meta, void* out,
             const std::string& path, const std::string& label) {
     if (!node.is_sequence() && !node.is_null()) {
-      wrong_kind(node, label, "a list");
+      wrong_kind(node, label, "a list", diagnostics_);
       return;
     }
     type.clear(out);
+    count_within(node, node.items().size(), meta, label);
+    const FieldMeta item_meta = of_items(meta);
     std::size_t index = 0;
     for (const Node& item : node.items()) {
       const std::string step = fmt::format("[{}]", index++);
-      value(item, *type.element, meta, type.append(out, {}), path + step, label + step);
+      value(item, *type.element, item_meta, type.append(out, {}), path + step, label + step);
     }
   }
 
   void map(const Node& node, const Type& type, const FieldMeta& meta, void* out,
            const std::string& path, const std::string& label) {
     if (!node.is_mapping() && !node.is_null()) {
-      wrong_kind(node, label, "a mapping");
+      wrong_kind(node, label, "a mapping", diagnostics_);
       return;
     }
     type.clear(out);
+    count_within(node, node.entries().size(), meta, label);
+    const FieldMeta item_meta = of_items(meta);
     for (const Node::Entry& entry : node.entries()) {
-      value(entry.value, *type.element, meta, type.append(out, entry.name),
+      value(entry.value, *type.element, item_meta, type.append(out, entry.name),
             fmt::format("{}.{}", path, entry.name), fmt::format("{}.{}", label, entry.name));
     }
-  }
-
-  static std::string_view wanted(const Type& type) {
-    switch (type.kind) {
-      case Kind::kBool:
-        return "true or false";
-      case Kind::kInteger:
-        return type.is_signed ? "a whole number" : "a whole number from 0";
-      case Kind::kNumber:
-        return "a number";
-      case Kind::kDuration:
-        return "a duration such as 30s";
-      case Kind::kSize:
-        return "a size such as 64MiB";
-      case Kind::kPath:
-        return "a path";
-      case Kind::kEndpoint:
-        return "an address such as 127.0.0.1:1884";
-      default:
-        return "text";
-    }
-  }
-
-  void scalar(const Node& node, const Type& type, const FieldMeta& meta, void* out,
-              const std::string& label) {
-    const std::string& text = node.text();
-    switch (type.kind) {
-      case Kind::kBool:
-        if (text != "true" && text != "false") {
-          wrong_kind(node, label, wanted(type));
-          return;
-        }
-        *static_cast<bool*>(out) = text == "true";
-        return;
-      case Kind::kInteger:
-        integer(node, type, meta, out, label);
-        return;
-      case Kind::kNumber:
-        number(node, type, meta, out, label);
-        return;
-      case Kind::kString:
-        if (choose(node, meta.choices, label)) {
-          *static_cast<std::string*>(out) = text;
-        }
-        return;
-      case Kind::kPath:
-        static_cast<Path*>(out)->text = text;
-        return;
-      case Kind::kSecret:
-        *static_cast<Secret*>(out) = Secret(text);
-        return;
-      case Kind::kDuration: {
-        const auto parsed = parse_duration(text);
-        if (converted(parsed, node, type, label) &&
-            within(node, type, meta, label, static_cast<double>(parsed->count()))) {
-          *static_cast<Duration*>(out) = *parsed;
-        }
-        return;
-      }
-      case Kind::kSize: {
-        const auto parsed = parse_size(text);
-        if (converted(parsed, node, type, label) &&
-            within(node, type, meta, label, static_cast<double>(*parsed))) {
-          static_cast<ByteSize*>(out)->bytes = *parsed;
-        }
-        return;
-      }
-      case Kind::kEndpoint: {
-        const auto parsed = Endpoint::parse(text);
-        if (converted(parsed, node, type, label)) {
-          *static_cast<Endpoint*>(out) = *parsed;
-        }
-        return;
-      }
-      default:
-        enumerator(node, type, out, label);
-    }
-  }
-
-  template <class T>
-  bool converted(const Result<T>& result, const Node& node, const Type& type,
-                 const std::string& label) {
-    if (!result && node.is_substituted()) {
-      wrong_kind(node, label, wanted(type));
-    } else if (!result) {
-      diagnostics_.error(node, fmt::format("{}: {}", label, result.error().text()));
-    }
-    return result.ok();
-  }
-
-  void integer(const Node& node, const Type& type, const FieldMeta& meta, void* out,
-               const std::string& label) {
-    const int bits = type.bytes * 8;
-    std::uint64_t stored = 0;
-    double shown = 0;
-    bool fits = false;
-    bool number = false;
-    std::int64_t value = 0;
-    if (whole_number(node.text(), value)) {
-      number = true;
-      shown = static_cast<double>(value);
-      const std::int64_t top = std::numeric_limits<std::int64_t>::max() >> (64 - bits);
-      fits = type.is_signed ? value >= -top - 1 && value <= top
-                            : value >= 0 && (bits == 64 || value >> bits == 0);
-      stored = static_cast<std::uint64_t>(value);
-    } else if (whole_number(node.text(), stored)) {  // beyond the signed range
-      number = true;
-      shown = static_cast<double>(stored);
-      fits = !type.is_signed && bits == 64;
-    }
-    if (!number) {
-      wrong_kind(node, label, wanted(type));
-    } else if (within(node, type, meta, label, shown)) {
-      if (!fits) {
-        diagnostics_.error(node, fmt::format("{}: {} does not fit{}", label, node.shown(),
-                                             type.is_signed ? "" : "; the smallest is 0"));
-        return;
-      }
-      store_integer(out, type.bytes, stored);
-    }
-  }
-
-  void number(const Node& node, const Type& type, const FieldMeta& meta, void* out,
-              const std::string& label) {
-    double value = 0;
-    if (!whole_number(node.text(), value) || !std::isfinite(value)) {
-      wrong_kind(node, label, wanted(type));
-      return;
-    }
-    const bool narrow = type.bytes == sizeof(float);
-    if (narrow && std::fabs(value) > static_cast<double>(std::numeric_limits<float>::max())) {
-      diagnostics_.error(node, fmt::format("{}: {} does not fit", label, node.shown()));
-    } else if (within(node, type, meta, label, value)) {
-      if (narrow) {
-        *static_cast<float*>(out) = static_cast<float>(value);
-      } else {
-        *static_cast<double*>(out) = value;
-      }
-    }
-  }
-
-  bool within(const Node& node, const Type& type, const FieldMeta& meta, const std::string& label,
-              double value) {
-    const bool low = meta.min.set && value < meta.min.value;
-    const bool high = meta.max.set && value > meta.max.value;
-    if (!low && !high) {
-      return true;
-    }
-    const std::string min = bound_text(type, meta.min);
-    const std::string max = bound_text(type, meta.max);
-    diagnostics_.error(
-        node, meta.min.set && meta.max.set
-                  ? fmt::format("{}: {} is outside [{}, {}]", label, node.shown(), min, max)
-              : low ? fmt::format("{}: {} is less than {}", label, node.shown(), min)
-                    : fmt::format("{}: {} is more than {}", label, node.shown(), max));
-    return false;
-  }
-
-  template <class Names>
-  void not_a_choice(const Node& node, const Names& names, const std::string& label) {
-    const std::string_view near = nearest_name(node.text(), names);
-    diagnostics_.error(
-        node,
-        fmt::format(
-            "{}: unknown value '{}'{}", label, node.shown(),
-            near.empty() || node.is_substituted() ? "" : fmt::format(", did you mean '{}'?", near)),
-        fmt::format("one of {}", joined(names)));
-  }
-
-  bool choose(const Node& node, const Words& choices, const std::string& label) {
-    bool known = choices.empty();
-    for (const std::string_view choice : choices) {
-      known = known || choice == node.text();
-    }
-    if (!known) {
-      not_a_choice(node, std::vector<std::string_view>(choices.begin(), choices.end()), label);
-    }
-    return known;
-  }
-
-  void enumerator(const Node& node, const Type& type, void* out, const std::string& label) {
-    std::vector<std::string_view> names;
-    for (const EnumName& name : type.names) {
-      if (name.name == node.text()) {
-        store_integer(out, type.bytes, static_cast<std::uint64_t>(name.value));
-        return;
-      }
-      names.push_back(name.name);
-    }
-    not_a_choice(node, names, label);
   }
 
   Diagnostics& diagnostics_;

@@ -166,13 +166,20 @@ void append_names(std::string& out, const std::vector<std::string_view>& names) 
   out += ']';
 }
 
-void append_bounds(std::string& out, const FieldMeta& meta) {
+FieldMeta of_items(FieldMeta meta) {
+  meta.min = {};
+  meta.max = {};
+  return meta;
+}
+
+// `of`: "imum" for the value itself, "Items", "Properties".
+void append_bounds(std::string& out, const FieldMeta& meta, std::string_view of) {
   if (meta.min.set) {
-    out += ",\"minimum\":";
+    out += fmt::format(",\"min{}\":", of);
     append_json_number(out, meta.min.value);
   }
   if (meta.max.set) {
-    out += ",\"maximum\":";
+    out += fmt::format(",\"max{}\":", of);
     append_json_number(out, meta.max.value);
   }
 }
@@ -193,7 +200,7 @@ void append_scalar_type(std::string& out, const Type& type, const FieldMeta& met
       if (type.kind == Kind::kInteger && !type.is_signed && !meta.min.set) {
         out += ",\"minimum\":0";
       }
-      append_bounds(out, meta);
+      append_bounds(out, meta, "imum");
       return;
     case Kind::kDuration:
       out += R"("type":"string","pattern":"\\$\\{|^([0-9.]+(ns|us|ms|s|m|h|d))+$")";
@@ -227,14 +234,16 @@ void append_type(std::string& out, const Type& type, const FieldMeta& meta, std:
       append_type(out, *type.element, meta, depth);
       return;
     case Kind::kList:
-      out += "\"type\":[\"array\",\"null\"],\"items\":{";
-      append_type(out, *type.element, meta, depth);
+      out += R"("type":["array","null"],"items":{)";
+      append_type(out, *type.element, of_items(meta), depth);
       out += '}';
+      append_bounds(out, meta, "Items");
       return;
     case Kind::kMap:
-      out += "\"type\":[\"object\",\"null\"],\"additionalProperties\":{";
-      append_type(out, *type.element, meta, depth);
+      out += R"("type":["object","null"],"additionalProperties":{)";
+      append_type(out, *type.element, of_items(meta), depth);
       out += '}';
+      append_bounds(out, meta, "Properties");
       return;
     case Kind::kStruct: {
       const SchemaView& schema = type.schema();
@@ -315,8 +324,10 @@ void append_schema(std::string& out, const SchemaView& schema, std::size_t depth
   append_properties(properties, schema, depth, required);
   out += required.empty() ? R"("type":["object","null"],)" : R"("type":"object",)";
   append_string(out, "title", schema.name);
-  out += ',';
-  append_string(out, "description", schema.doc);
+  if (depth == 0) {  // nested structs are described by their field
+    out += ',';
+    append_string(out, "description", schema.doc);
+  }
   out += ",\"additionalProperties\":false,\"properties\":" + properties + '}';
   if (!required.empty()) {
     out += fmt::format(",\"required\":[\"{}\"]", fmt::join(required, "\",\""));
@@ -392,8 +403,23 @@ std::string bound_text(const Type& type, Bound bound) {
   }
 }
 
+std::string item_bounds_text(const FieldMeta& meta) {
+  const auto count = [](Bound bound) {
+    return fmt::format("{:.0f} item{}", bound.value, bound.value == 1 ? "" : "s");
+  };
+  if (meta.min.set && meta.max.set) {
+    return fmt::format("{:.0f} to {}", meta.min.value, count(meta.max));
+  }
+  return meta.min.set   ? fmt::format("at least {}", count(meta.min))
+         : meta.max.set ? fmt::format("at most {}", count(meta.max))
+                        : "";
+}
+
 std::string bounds_text(const FieldView& field) {
   const FieldMeta& meta = field.meta;
+  if (field.type->kind == Kind::kList || field.type->kind == Kind::kMap) {
+    return item_bounds_text(meta);
+  }
   if (meta.min.set && meta.max.set) {
     return fmt::format("{} to {}", bound_text(*field.type, meta.min),
                        bound_text(*field.type, meta.max));

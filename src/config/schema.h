@@ -97,7 +97,7 @@ struct FieldMeta {
   std::string_view example{};  // as it stands in YAML
   std::string_view env{};      // an environment variable beside HEADWATER_…: "BATCH_SIZE"
   Words aliases{};             // old names: accepted with a warning
-  Bound min{};                 // inclusive; of a list or map: of its items
+  Bound min{};                 // inclusive; of a list or map: of its size
   Bound max{};
   Words choices{};  // of a string
   bool required = false;
