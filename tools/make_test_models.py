@@ -171,11 +171,11 @@ def models():
         [node("Sub", ["temperature", "pressure"], ["score"])],
         [tensor("temperature", FLOAT, ["N", 1]), tensor("pressure", FLOAT, ["N", 1])],
         [tensor("score", FLOAT, ["N", 1])])
-    # The window's values times 1, 10, 100, … in their order.
+    # The window's values times 1, 8, 64, … in their order: as octal digits the sum shows them (exact in float32).
     yield "window_4x2", model(
         [node("Flatten", ["x"], ["f"], axis=1), node("MatMul", ["f", "w"], ["y"])],
         [tensor("x", FLOAT, ["N", 4, 2])], [tensor("y", FLOAT, ["N", 1])],
-        [constant("w", FLOAT, [8, 1], [10.0**i for i in range(8)])])
+        [constant("w", FLOAT, [8, 1], [8.0**i for i in range(8)])])
     yield "window_open", model(
         [node("ReduceMean", ["x"], ["y"], axes=[1], keepdims=0)],
         [tensor("x", DOUBLE, ["N", "W", 2])], [tensor("y", DOUBLE, ["N", 2])])

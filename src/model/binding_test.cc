@@ -1,0 +1,386 @@
+#include "model/binding.h"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "model/test_batch.h"
+
+namespace headwater::model {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsNan;
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+const std::vector<std::string> kThree = {"a", "b", "c"};
+
+Result<std::unique_ptr<Binding>> try_bind(const std::string& name, BindingOptions options) {
+  auto model = Model::load({.path = HW_SOURCE_DIR "/tests/data/models/" + name + ".onnx"});
+  if (!model) {
+    return std::move(model).error();
+  }
+  return Binding::create(std::move(model).value(), std::move(options));
+}
+
+std::unique_ptr<Binding> bind(const std::string& name, BindingOptions options) {
+  auto binding = try_bind(name, std::move(options));
+  if (!binding) {
+    ADD_FAILURE() << binding.error().text();
+    std::abort();
+  }
+  return std::move(binding).value();
+}
+
+std::string bind_error(const std::string& name, BindingOptions options) {
+  const auto binding = try_bind(name, std::move(options));
+  return binding ? "it bound" : binding.error().text();
+}
+
+ScoreCounts score(Binding& binding, TestBatch& batch) {
+  ScoreCounts counts;
+  const Status scored = binding.score(*batch, &counts);
+  EXPECT_TRUE(scored) << scored.error().text();
+  return counts;
+}
+
+std::vector<std::string> names(std::span<const Field> columns) {
+  std::vector<std::string> all;
+  for (const Field& column : columns) {
+    all.push_back(column.name);
+  }
+  return all;
+}
+
+TEST(Binding, PutsFieldsInTheirOrderAndScoresInOneCall) {
+  const auto binding = bind("linear", {.inputs = {{"x", {"a", "b", "c"}}}});
+  TestBatch batch(2);
+  batch.numbers("c", {3, 6}).numbers("a", {1, 4}).numbers("b", {2, 5});
+  const ScoreCounts counts = score(*binding, batch);
+  EXPECT_THAT(batch.values("score"), ElementsAre(321, 654));
+  EXPECT_EQ(counts.scored, 2U);
+  EXPECT_EQ(counts.calls, 1U);
+  EXPECT_THAT(binding->fields(), ElementsAre("a", "b", "c"));
+  EXPECT_EQ(binding->columns()[0].type, Type::kFloat32);
+}
+
+TEST(Binding, TakesTheFieldsFromTheModelsMetadata) {
+  const auto binding = bind("linear_described", {});
+  EXPECT_THAT(binding->fields(), ElementsAre("temperature", "pressure", "vibration"));
+}
+
+TEST(Binding, TakesTheTensorsNamesIfEachHoldsOneValue) {
+  const auto binding = bind("by_column", {});
+  TestBatch batch(1);
+  batch.numbers("temperature", {5}).numbers("pressure", {2});
+  score(*binding, batch);
+  EXPECT_THAT(batch.values("score"), ElementsAre(3));
+}
+
+TEST(Binding, ConvertsFromEveryColumnOfNumbers) {
+  const auto binding = bind("linear", {.inputs = {{"x", kThree}}});
+  TestBatch batch(1);
+  batch.floats("a", {2.5F}).integers("b", {7}).bools("c", {1});
+  score(*binding, batch);
+  EXPECT_THAT(batch.values("score"), ElementsAre(172.5));
+}
+
+TEST(Binding, ServesTwoInputsAndTwoOutputsOfOtherTypes) {
+  const auto binding = bind("two_in_two_out", {.inputs = {{"a", {"x", "y"}}, {"n", {"n"}}},
+                                               .outputs = {{"sum", "y"}, {"twice", "twice"}}});
+  TestBatch batch(2);
+  batch.numbers("x", {0.1, 1}).numbers("y", {0.2, 2}).integers("n", {3, 4});
+  score(*binding, batch);
+  EXPECT_THAT(batch.values("sum"), ElementsAre(0.1 + 0.2 + 3, 7));
+  EXPECT_THAT(batch.values("twice"), ElementsAre(6, 8));
+  EXPECT_EQ(batch->find("sum")->type(), Type::kFloat64);
+  EXPECT_EQ(batch->find("twice")->type(), Type::kInt64);
+}
+
+TEST(Binding, ServesStringBoolAndInt32) {
+  const auto binding =
+      bind("mixed_types", {.outputs = {{"picked", "picked"}, {"echo", "echo"}, {"off", "not_on"}}});
+  TestBatch batch(2);
+  batch.strings("text", {"warm", std::string("a\0b", 3)}).bools("on", {1, 0}).numbers("n", {4, 5});
+  score(*binding, batch);
+  EXPECT_THAT(batch.values("picked"), ElementsAre(4, -1));
+  EXPECT_THAT(batch.values("off"), ElementsAre(0, 1));
+  const auto echo = batch->find("echo")->values<std::string_view>();
+  EXPECT_EQ(echo[0], "warm");
+  EXPECT_EQ(echo[1], std::string_view("a\0b", 3));
+}
+
+TEST(Binding, ScoresOnlySelectedRowsAndOnlyComplete) {
+  const auto binding = bind("linear", {.inputs = {{"x", kThree}}});
+  TestBatch batch(5);
+  batch.numbers("a", {1, 1, std::nullopt, kNan, 2});
+  batch.numbers("b", {0, 0, 0, 0, 0}).numbers("c", {0, 0, 0, 0, 0});
+  batch->select({1, 2, 3, 4});
+  const ScoreCounts counts = score(*binding, batch);
+  EXPECT_THAT(batch.values("score"), ElementsAre(IsNan(), 1, IsNan(), IsNan(), 2));
+  EXPECT_EQ(counts.scored, 2U);
+  EXPECT_EQ(counts.missing, 2U);
+}
+
+TEST(Binding, GivesTheModelNanForAMissingFieldIfAskedTo) {
+  const auto binding = bind("logarithm", {.inputs = {{"x", {"a"}}}, .on_missing = OnMissing::kNan});
+  TestBatch batch(3);
+  batch.numbers("a", {1, std::nullopt, kNan});
+  const ScoreCounts counts = score(*binding, batch);
+  EXPECT_EQ(counts.scored, 3U);
+  EXPECT_EQ(counts.not_finite, 2U);
+  EXPECT_FALSE(batch->find("score")->valid(1));
+  TestBatch without(2);
+  EXPECT_EQ(score(*binding, without).scored, 2U);
+}
+
+TEST(Binding, CountsABatchWithoutTheFieldAsMissing) {
+  const auto binding = bind("linear", {.inputs = {{"x", kThree}}});
+  TestBatch batch(3);
+  batch.numbers("a", {1, 2, 3});
+  EXPECT_EQ(score(*binding, batch).missing, 3U);
+  EXPECT_EQ(batch->find("score")->null_count(), 3U);
+  TestBatch text(1);
+  text.strings("a", {"1"}).numbers("b", {1}).numbers("c", {1});
+  EXPECT_EQ(score(*binding, text).missing, 1U);
+}
+
+TEST(Binding, MakesNullOfAScoreThatIsNotFinite) {
+  const auto binding = bind("logarithm", {.inputs = {{"x", {"a"}}}});
+  TestBatch batch(3);
+  batch.numbers("a", {1, -1, 0});
+  const ScoreCounts counts = score(*binding, batch);
+  EXPECT_THAT(batch.values("score"), ElementsAre(0, IsNan(), IsNan()));
+  EXPECT_EQ(counts.scored, 3U);
+  EXPECT_EQ(counts.not_finite, 2U);
+}
+
+TEST(Binding, LetsABadRowFailAlone) {
+  const auto binding = bind("picky", {.inputs = {{"index", {"i"}}}});
+  TestBatch batch(7);
+  batch.integers("i", {0, 1, 99, 3, 2, -50, 1});
+  const ScoreCounts counts = score(*binding, batch);
+  EXPECT_THAT(batch.values("score"), ElementsAre(0, 10, IsNan(), 30, 20, IsNan(), 10));
+  EXPECT_EQ(counts.scored, 5U);
+  EXPECT_EQ(counts.failed, 2U);
+  EXPECT_THAT(binding->last_failure(), HasSubstr("-50"));
+}
+
+TEST(Binding, DoesNotSendNumbersThatDoNotFitTheTensor) {
+  const auto binding = bind("picky", {.inputs = {{"index", {"i"}}}});
+  TestBatch batch(4);
+  batch.numbers("i", {1, 1e300, -std::numeric_limits<double>::infinity(), 2.9});
+  const ScoreCounts counts = score(*binding, batch);
+  EXPECT_THAT(batch.values("score"), ElementsAre(10, IsNan(), IsNan(), 20));
+  EXPECT_EQ(counts.missing, 2U);
+
+  const auto narrow = bind("mixed_types", {.outputs = {{"picked", "picked"}}});
+  TestBatch wide(2);
+  wide.strings("text", {"", ""}).bools("on", {1, 1}).integers("n", {7, std::int64_t{1} << 40});
+  EXPECT_EQ(score(*narrow, wide).missing, 1U);
+}
+
+TEST(Binding, CutsABatchIntoCallsOfAtMostMaxRows) {
+  const auto binding = bind("linear", {.inputs = {{"x", kThree}}, .max_rows = 4});
+  TestBatch batch(10);
+  std::vector<std::optional<double>> values;
+  for (int i = 0; i < 10; ++i) {
+    values.emplace_back(i);
+  }
+  const std::vector<std::optional<double>> zeros(10, 0.0);
+  batch.numbers("a", values).numbers("b", zeros).numbers("c", zeros);
+  EXPECT_EQ(score(*binding, batch).calls, 3U);
+  EXPECT_THAT(batch.values("score"), ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 9));
+}
+
+TEST(Binding, PadsTheLastCallOfAModelWithAFixedNumberOfRows) {
+  for (const auto& [name, calls] : {std::pair("linear_1x3", 40U), std::pair("linear_32x3", 2U)}) {
+    const auto binding = bind(name, {.inputs = {{"x", kThree}}});
+    TestBatch batch(40);
+    std::vector<std::optional<double>> values;
+    std::vector<double> expected;
+    for (int i = 0; i < 40; ++i) {
+      values.emplace_back(i);
+      expected.push_back(i * 111);
+    }
+    batch.numbers("a", values).numbers("b", values).numbers("c", values);
+    EXPECT_EQ(score(*binding, batch).calls, calls);
+    EXPECT_EQ(batch.values("score"), expected) << name;
+  }
+}
+
+TEST(Binding, ServesModelsOfRankOneAndWithoutAShape) {
+  const auto rank1 = bind("rank1", {.inputs = {{"x", {"a"}}}});
+  TestBatch batch(3);
+  batch.numbers("a", {1, 2, 3});
+  EXPECT_EQ(score(*rank1, batch).calls, 1U);
+  EXPECT_THAT(batch.values("score"), ElementsAre(2, 4, 6));
+
+  const auto one_row = bind("one_row", {.inputs = {{"x", kThree}}});
+  TestBatch two(2);
+  two.numbers("a", {1, 2}).numbers("b", {1, 1}).numbers("c", {1, 1});
+  EXPECT_EQ(score(*one_row, two).calls, 2U);
+  EXPECT_THAT(two.values("score"), ElementsAre(111, 112));
+
+  const auto unshaped = bind("linear_unshaped", {.inputs = {{"x", kThree}}});
+  EXPECT_EQ(score(*unshaped, two).calls, 1U);
+  EXPECT_THAT(two.values("score"), ElementsAre(111, 112));
+}
+
+TEST(Binding, GivesTheLastRowsOfEachDeviceToAWindowModel) {
+  const auto binding = bind("window_4x2", {.inputs = {{"x", {"a", "b"}}}});
+  ASSERT_TRUE(binding->has_state());
+  TestBatch first(4);
+  first.device(1, "other");
+  first.numbers("a", {1, 7, 3, 5}).numbers("b", {2, 7, 4, 6});
+  EXPECT_EQ(score(*binding, first).warming, 4U);
+  TestBatch second(2);
+  second.numbers("a", {7, 1}).numbers("b", {0, 2});
+  const ScoreCounts counts = score(*binding, second);
+  EXPECT_EQ(counts.scored, 2U);
+  // The model writes the window as octal digits, the oldest value last.
+  EXPECT_THAT(second.values("score"), ElementsAre(007654321, 021076543));
+}
+
+TEST(Binding, KeepsWindowsOverSaveAndRestore) {
+  const BindingOptions options{.inputs = {{"x", {"a", "b"}}}, .window = 2};
+  const auto before = bind("window_open", options);
+  TestBatch first(1);
+  first.numbers("a", {1}).numbers("b", {10});
+  EXPECT_EQ(score(*before, first).warming, 1U);
+  std::string bytes;
+  ByteWriter writer(bytes);
+  before->save(writer);
+
+  const auto after = bind("window_open", options);
+  ByteReader reader(bytes);
+  ASSERT_TRUE(after->restore(reader));
+  TestBatch second(1);
+  second.numbers("a", {3}).numbers("b", {30});
+  EXPECT_EQ(score(*after, second).scored, 1U);
+  EXPECT_THAT(second.values("score_0"), ElementsAre(2));
+  EXPECT_THAT(second.values("score_1"), ElementsAre(20));
+}
+
+TEST(BindingOutputs, SpreadAListOverColumnsOrTakeOneOfIt) {
+  const auto all = bind("classes_3", {.inputs = {{"x", kThree}}});
+  EXPECT_THAT(names(all->columns()), ElementsAre("score_0", "score_1", "score_2"));
+  const auto one = bind("classes_3", {.inputs = {{"x", kThree}}, .outputs = {{"bad", "p[-1]"}}});
+  TestBatch batch(1);
+  batch.numbers("a", {0}).numbers("b", {0}).numbers("c", {100});
+  score(*one, batch);
+  EXPECT_THAT(batch.values("bad"), ElementsAre(1));
+  EXPECT_THAT(bind_error("classes_3", {.inputs = {{"x", kThree}}, .outputs = {{"s", "p[3]"}}}),
+              HasSubstr("has 3 values a row; '3' is not one of them"));
+}
+
+TEST(BindingOutputs, ScoreAScikitLearnClassifierByItsLastClass) {
+  const double sigmoid = 1 / (1 + std::exp(-2.0));
+  for (const char* name : {"zipmap_int", "zipmap_string", "classifier_tensor"}) {
+    const auto binding = bind(name, {.inputs = {{"x", {"a", "b"}}}});
+    EXPECT_THAT(names(binding->columns()), ElementsAre("label", "score"));
+    TestBatch batch(3);
+    batch.numbers("a", {2, 0, 0}).numbers("b", {0, 0, 2});
+    EXPECT_EQ(score(*binding, batch).calls, 1U);
+    const auto scores = batch.values("score");
+    EXPECT_NEAR(scores[0], sigmoid, 1e-6) << name;
+    EXPECT_NEAR(scores[1], 0.5, 1e-6) << name;
+    EXPECT_NEAR(scores[2], 1 - sigmoid, 1e-6) << name;
+  }
+}
+
+TEST(BindingOutputs, ScoreTheClassThatIsCalledAnomalous) {
+  const auto text =
+      bind("zipmap_string", {.inputs = {{"x", {"a", "b"}}}, .anomalous_class = "broken"});
+  TestBatch batch(1);
+  batch.numbers("a", {2}).numbers("b", {0});
+  score(*text, batch);
+  EXPECT_NEAR(batch.values("score")[0], 1 - 1 / (1 + std::exp(-2.0)), 1e-6);
+  EXPECT_EQ(batch->find("label")->values<std::string_view>()[0], "fine");
+  EXPECT_THAT(
+      bind_error("zipmap_string", {.inputs = {{"x", {"a", "b"}}}, .anomalous_class = "brokn"}),
+      HasSubstr("has no class 'brokn'; it has broken, fine"));
+}
+
+TEST(BindingOutputs, NameTheClassesOfMoreThanTwo) {
+  const auto binding = bind("zipmap_3", {.inputs = {{"x", {"a", "b"}}}});
+  EXPECT_THAT(names(binding->columns()), ElementsAre("label", "score_0", "score_1", "score_2"));
+  const auto one =
+      bind("zipmap_3", {.inputs = {{"x", {"a", "b"}}}, .outputs = {{"worst", "probabilities[2]"}}});
+  EXPECT_THAT(names(one->columns()), ElementsAre("worst"));
+}
+
+TEST(BindingErrors, NameTheNearestInputAndOutput) {
+  EXPECT_THAT(bind_error("anomaly", {.inputs = {{"inputs", kThree}}}),
+              AllOf(HasSubstr("no input 'inputs'; did you mean 'input'?"),
+                    HasSubstr("'input' float32 [N, 3]")));
+  EXPECT_THAT(
+      bind_error("anomaly", {.inputs = {{"input", kThree}}, .outputs = {{"score", "outptu"}}}),
+      HasSubstr("column 'score': no output 'outptu'; did you mean 'output'?"));
+}
+
+TEST(BindingErrors, SayHowManyFieldsAreExpectedAndGiven) {
+  EXPECT_THAT(bind_error("anomaly", {.inputs = {{"input", {"a", "b"}}}}),
+              HasSubstr("input 'input' is float32 [N, 3]: it takes 3 fields, 2 are given"));
+  EXPECT_THAT(bind_error("rank1", {.inputs = {{"x", kThree}}}),
+              HasSubstr("it takes 1 field, 3 are given"));
+  EXPECT_THAT(bind_error("anomaly", {}), HasSubstr("inputs: {input: [FIELD, …]}"));
+  EXPECT_THAT(bind_error("two_in_two_out", {.inputs = {{"a", {"x", "y"}}}}),
+              HasSubstr("input 'n' int64 [N, 1] gets no fields"));
+}
+
+TEST(BindingErrors, RefuseWhatFieldsCannotFill) {
+  EXPECT_THAT(bind_error("image", {.inputs = {{"x", {"a"}}}}),
+              HasSubstr("float32 [N, 3, 8, 8]: only [rows], [rows, fields]"));
+  EXPECT_THAT(bind_error("float16", {.inputs = {{"x", kThree}}}),
+              HasSubstr("float16 [N, 3], which is not supported"));
+  EXPECT_THAT(bind_error("window_open", {.inputs = {{"x", {"a", "b"}}}}),
+              HasSubstr("say how many rows its window has"));
+  EXPECT_THAT(bind_error("window_4x2", {.inputs = {{"x", {"a", "b"}}}, .window = 5}),
+              HasSubstr("its window has 4 rows, not 5"));
+}
+
+TEST(BindingErrors, RefuseOutputsThatAreNotByRow) {
+  EXPECT_THAT(bind_error("sums_rows", {.inputs = {{"x", kThree}}}),
+              HasSubstr("output 'y' gives [1, 3] for 512 rows"));
+  EXPECT_THAT(bind_error("many_outputs", {.inputs = {{"x", {"a"}}}}),
+              AllOf(HasSubstr("say which outputs to take"), HasSubstr("'second' float32 [N, 1]")));
+}
+
+TEST(BindingErrors, RefuseColumnsThatClash) {
+  EXPECT_THAT(bind_error("linear", {.inputs = {{"x", kThree}}, .outputs = {{"a", "y"}}}),
+              HasSubstr("the output column 'a' has the name of an input field"));
+}
+
+TEST(BindingCheck, NamesTheNearestFieldAndTheWrongType) {
+  const auto binding = bind("linear_described", {});
+  Schema schema({{"temperature", Type::kFloat64, ""}, {"presure", Type::kFloat64, ""}});
+  EXPECT_THAT(binding->check(schema).error().text(),
+              HasSubstr("the field 'pressure', which is not there; did you mean 'presure'?"));
+  schema.set({"pressure", Type::kString, ""});
+  EXPECT_THAT(binding->check(schema).error().text(),
+              HasSubstr("the field 'pressure' is string, which does not convert"));
+  schema.set({"pressure", Type::kBool, ""});
+  schema.set({"vibration", Type::kInt64, ""});
+  EXPECT_TRUE(binding->check(schema));
+}
+
+TEST(CostCurve, IsMeasuredAtLoadAndSaysHowManyRowsFit) {
+  const auto binding = bind("anomaly", {.inputs = {{"input", kThree}}});
+  EXPECT_GT(binding->cost().fixed_ns + binding->cost().per_row_ns, 0);
+  const CostCurve curve{.fixed_ns = 3000, .per_row_ns = 50};
+  EXPECT_EQ(curve.predict(100), Nanos(8000));
+  EXPECT_EQ(curve.rows_within(Nanos(8000)), 100U);
+  EXPECT_EQ(curve.rows_within(Nanos(10)), 1U);
+  EXPECT_GE(CostCurve{}.rows_within(Nanos(1)), 1U);
+}
+
+}  // namespace
+}  // namespace headwater::model
