@@ -41,6 +41,22 @@ as_root() {
   fi
 }
 
+# Runs apt-get with its output in a log that is shown only when it fails.
+apt_log="$(mktemp)"
+trap 'rm -f "$apt_log"' EXIT
+apt_get() {
+  as_root apt-get -y -q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 "$@" >"$apt_log" 2>&1 ||
+    { tail -n 20 "$apt_log" >&2; return 1; }
+}
+
+# Whether apt's lists have a version of every package; not so on a machine that was never updated.
+known_to_apt() {
+  local package
+  for package in "$@"; do
+    LC_ALL=C apt-cache policy "$package" 2>/dev/null | grep -q 'Candidate: [0-9]' || return 1
+  done
+}
+
 apt_install() {
   local missing=() package
   for package in "$@"; do
@@ -55,16 +71,14 @@ apt_install() {
     fail "packages are missing and this user is not root, nor is sudo installed" \
       "run as root: apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
   fi
-  say "apt-get install ${missing[*]}"
-  local options=(-y -q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Dpkg::Use-Pty=0)
-  if ! apt-cache show "${missing[@]}" >/dev/null 2>&1; then
+  say "apt-get install ${missing[*]} (takes a minute or two)"
+  if ! known_to_apt "${missing[@]}"; then
     say "apt-get update"
-    try_hard as_root apt-get "${options[@]}" update ||
+    try_hard apt_get update ||
       fail "apt-get update failed" "check the network, a proxy in /etc/apt/apt.conf.d and /etc/apt/sources.list"
   fi
   install_missing() {
-    as_root apt-get "${options[@]}" install --no-install-recommends "${missing[@]}" ||
-      { as_root apt-get "${options[@]}" update && false; }
+    apt_get install --no-install-recommends "${missing[@]}" || { apt_get update && false; }
   }
   try_hard install_missing ||
     fail "could not install: ${missing[*]}" \
