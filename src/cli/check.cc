@@ -1,0 +1,84 @@
+// headwater check CONFIG
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "base/strings.h"
+#include "cli/command.h"
+#include "cli/config_file.h"
+#include "edge/describe_plan.h"
+
+namespace headwater {
+namespace {
+
+struct CheckFlags {
+  std::string config;
+  std::vector<std::string> sets;
+  bool json = false;
+  bool explain = false;
+  double rate = 100;
+  double size = 150;
+};
+
+void print_origins(const config::Origins& origins) {
+  std::printf("\noptions:\n");
+  for (const config::Origins::Entry& entry : origins.entries()) {
+    std::printf("  %-44s %-24s %s%s%s\n", entry.path.c_str(), entry.value.c_str(),
+                std::string(config::origin_name(entry.origin)).c_str(),
+                entry.detail.empty() ? "" : " ", entry.detail.c_str());
+  }
+}
+
+int check(const CheckFlags& flags) {
+  telemetry::Registry metrics;
+  const std::unique_ptr<LoadedConfig> loaded = load_config(flags.config, flags.sets, metrics);
+  const config::Diagnostics& diagnostics = loaded->diagnostics;
+  if (flags.json) {
+    nlohmann::ordered_json json = nlohmann::ordered_json::parse(diagnostics.json());
+    json["ok"] = diagnostics.ok();
+    if (diagnostics.ok()) {
+      json["plan"] = nlohmann::ordered_json::parse(
+          describe_plan_json(*loaded->plan, {flags.rate, flags.size}));
+    }
+    std::printf("%s\n", json.dump(2).c_str());
+    return diagnostics.ok() ? 0 : exit_status(Code::kInvalid);
+  }
+  std::fputs(diagnostics.text(coloured()).c_str(), stderr);
+  if (!diagnostics.ok()) {
+    std::fprintf(stderr, "%s: %zu error%s\n", flags.config.c_str(), diagnostics.error_count(),
+                 diagnostics.error_count() == 1 ? "" : "s");
+    return exit_status(Code::kInvalid);
+  }
+  std::printf("%s: ok\n\n%s", flags.config.c_str(),
+              describe_plan(*loaded->plan, {flags.rate, flags.size}).c_str());
+  if (flags.explain) {
+    print_origins(loaded->origins);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_check(CLI::App& app, Action& action) {
+  auto flags = std::make_shared<CheckFlags>();
+  CLI::App* command = app.add_subcommand("check", "Check a config without running it");
+  command->add_option("CONFIG", flags->config, "YAML file")->required()->check(CLI::ExistingFile);
+  command->add_option("--set", flags->sets, "Override an option: PATH=VALUE");
+  command->add_flag("--json", flags->json, "Print the result as JSON");
+  command->add_flag("--explain", flags->explain, "Print every option and where its value comes from");
+  command->add_option("--rate", flags->rate, "Readings a second, for bytes written per day")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--size", flags->size, "Bytes of a reading, for the same")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->footer(
+      "Prints all errors at once, each with file, line, column and the nearest name. Loads the\n"
+      "models and lookup files; needs no network and writes nothing. Exit status 65 with errors.\n"
+      "\nExamples:\n"
+      "  headwater check edge.yaml\n"
+      "  headwater check edge.yaml --explain --rate 5000 --size 200");
+  command->callback([flags, &action] { action = [flags] { return check(*flags); }; });
+}
+
+}  // namespace headwater

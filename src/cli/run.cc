@@ -1,0 +1,129 @@
+// headwater run CONFIG
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <poll.h>
+
+#include "cli/command.h"
+#include "cli/config_file.h"
+#include "edge/agent.h"
+#include "telemetry/log.h"
+#include "telemetry/process.h"
+
+namespace headwater {
+namespace {
+
+struct RunFlags {
+  std::string config;
+  std::vector<std::string> sets;
+  bool exit_when_done = false;
+  int drain_seconds = 20;
+};
+
+void log_start(const Agent& agent, const Plan& plan) {
+  for (const auto& [name, source] : plan.config().sources) {
+    const std::string address = agent.address_of(name);
+    if (!address.empty()) {
+      log::info("listening", {{"source", name}, {"address", address}});
+    }
+  }
+  if (const std::string address = agent.health_address(); !address.empty()) {
+    log::info("health listener", {{"address", address}});
+  }
+  if (const std::string address = agent.admin_address(); !address.empty()) {
+    log::info("admin listener", {{"address", address}});
+  }
+  if (const std::string window = plan.loss_window(); !window.empty()) {
+    log::warn("LOSS WINDOW", {{"why", window}});
+  }
+}
+
+int run(const RunFlags& flags) {
+  const MonoTime begun = io::mono_now();
+  // Before any thread starts, so that all inherit the mask and the signals come here.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+
+  telemetry::Registry metrics;
+  const auto process_metrics = telemetry::register_process_metrics(metrics);
+  std::unique_ptr<LoadedConfig> loaded = load_config(flags.config, flags.sets, metrics);
+  if (!loaded->diagnostics.ok()) {
+    std::fputs(loaded->diagnostics.text(coloured()).c_str(), stderr);
+    return exit_status(Code::kInvalid);
+  }
+  if (loaded->diagnostics.warning_count() != 0) {
+    std::fputs(loaded->diagnostics.text(coloured()).c_str(), stderr);
+  }
+  const EdgeConfig config = loaded->plan->config();
+  log::configure({.level = log::parse_level(config.log.level).ok()
+                               ? *log::parse_level(config.log.level)
+                               : log::Level::kInfo,
+                  .format = log::parse_format(config.log.format).ok()
+                                ? *log::parse_format(config.log.format)
+                                : log::Format::kLogfmt,
+                  .sink = {},
+                  .clock = {}});
+  const Plan& plan = *loaded->plan;
+  auto started = Agent::start(std::move(loaded->plan), metrics, {.version = version()});
+  if (!started) {
+    return fail(started.error());
+  }
+  Agent& agent = **started;
+  log_start(agent, plan);
+  log::info("ready", {{"edge", config.edge.id},
+                      {"data_dir", config.edge.data_dir.text},
+                      {"start_ms", static_cast<double>((io::mono_now() - begun).count()) * 1e-6}});
+
+  const int fd = signalfd(-1, &signals, SFD_CLOEXEC);
+  for (;;) {
+    pollfd waiting{fd, POLLIN, 0};
+    const int ready = poll(&waiting, 1, flags.exit_when_done ? 100 : -1);
+    if (ready > 0) {
+      signalfd_siginfo info{};
+      (void)!read(fd, &info, sizeof info);
+      log::info("stopping", {{"signal", info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT"}});
+      break;
+    }
+    if (flags.exit_when_done && agent.finished()) {
+      log::info("every source has ended");
+      break;
+    }
+  }
+  close(fd);
+  // A second signal ends the process the hard way; the next start goes on from the spool.
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+  agent.drain(std::chrono::seconds(flags.drain_seconds));
+  log::info("stopped");
+  return 0;
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, Action& action) {
+  auto flags = std::make_shared<RunFlags>();
+  CLI::App* command = app.add_subcommand("run", "Run the edge");
+  command->add_option("CONFIG", flags->config, "YAML file")->required()->check(CLI::ExistingFile);
+  command->add_option("--set", flags->sets,
+                      "Override an option: PATH=VALUE, for example edge.data_dir=/tmp/data");
+  command->add_flag("--exit-when-done", flags->exit_when_done,
+                    "Stop when every source has ended (files read to their end)");
+  command->add_option("--drain", flags->drain_seconds,
+                      "Seconds that SIGTERM waits for what was taken to be scored and delivered")
+      ->capture_default_str();
+  command->footer(
+      "SIGTERM and SIGINT stop taking, finish, commit, acknowledge, disconnect and exit 0.\n"
+      "\nExamples:\n"
+      "  headwater run edge.yaml\n"
+      "  headwater run edge.yaml --set edge.data_dir=/var/lib/headwater\n"
+      "  MODEL_PATH=/models/m.onnx BATCH_SIZE=32 headwater run edge.yaml");
+  command->callback([flags, &action] { action = [flags] { return run(*flags); }; });
+}
+
+}  // namespace headwater
