@@ -86,6 +86,9 @@ struct CompileOptions {
   std::size_t max_bytes = 64 * 1024;
   std::size_t max_depth = 250;    // nesting of parentheses, lists, calls, unary operators
   std::size_t max_list = 10'000;  // elements of one list
+  // Leave type errors and unknown names to the evaluation, where `&&` and `||` may absorb them: CEL
+  // without its checker. For conformance tests.
+  bool lenient = false;
 };
 
 // Where and why compile() refused; for callers that print their own frame (check CONFIG).
@@ -139,6 +142,7 @@ class Expression {
   struct Source;
   struct Scratch;
   explicit Expression(std::shared_ptr<const Source> source);
+  const Scratch* bind(const Batch& batch) const;
 
   std::shared_ptr<const Source> source_;  // immutable, shared by copies
   std::unique_ptr<Scratch> scratch_;      // programs bound to batch schemas, and their registers

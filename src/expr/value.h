@@ -33,10 +33,12 @@ enum class Type : std::uint8_t {
 // "null", "bool", "int", "double", "string", "timestamp", "duration", "list", "type", "bytes",
 // "dyn".
 std::string_view type_name(Type type);
+// As type(x) shows it: "null_type", "google.protobuf.Timestamp", …
+std::string_view cel_type_name(Type type);
 Type from_column_type(headwater::Type type);
 
-// Nanoseconds with the range that CEL demands of timestamps (years 1 to 9999) and durations
-// (±10,000 years). Columns hold 64 bits of it: 1677 to 2262, ±292 years.
+// Timestamps on their own have the range that CEL demands, years 1 to 9999; a column holds 64 bits
+// of nanoseconds, years 1678 to 2261. Durations have 64 bits everywhere (±292 years).
 __extension__ using WideNanos = __int128;
 
 struct Timestamp {
@@ -44,7 +46,7 @@ struct Timestamp {
   friend bool operator==(Timestamp, Timestamp) = default;
 };
 struct Duration {
-  WideNanos ns = 0;
+  std::int64_t ns = 0;
   friend bool operator==(Duration, Duration) = default;
 };
 
@@ -63,9 +65,7 @@ class Value {
   static Value timestamp(WallTime value) { return timestamp(Timestamp{value.ns}); }
   static Value duration(Duration value) { return Value(Rep(std::in_place_index<6>, value)); }
   static Value duration(Nanos value) { return duration(Duration{value.count()}); }
-  static Value list(List elements) {
-    return Value(Rep(std::in_place_index<7>, std::make_shared<const List>(std::move(elements))));
-  }
+  static Value list(List elements);
   static Value type_value(Type type) { return Value(Rep(std::in_place_index<8>, type)); }
   // The outcome of a failed operation; never leaves evaluate_scalar(), which returns an Error.
   static Value error(std::string text) {
@@ -84,7 +84,9 @@ class Value {
   const std::string& as_string() const { return *std::get_if<4>(&rep_); }
   Timestamp as_timestamp() const { return *std::get_if<5>(&rep_); }
   Duration as_duration() const { return *std::get_if<6>(&rep_); }
-  const List& as_list() const { return **std::get_if<7>(&rep_); }
+  const List& as_list() const;
+  // Levels of lists: 0 for what is no list, 1 for [1, 2].
+  std::uint32_t depth() const;
   Type as_type() const { return *std::get_if<8>(&rep_); }
   const std::string& as_error() const { return std::get_if<9>(&rep_)->text; }
 
@@ -97,8 +99,9 @@ class Value {
     std::string text;
     friend bool operator==(const Failure&, const Failure&) = default;
   };
+  struct Elements;
   using Rep = std::variant<std::monostate, bool, std::int64_t, double, std::string, Timestamp,
-                           Duration, std::shared_ptr<const List>, Type, Failure>;
+                           Duration, std::shared_ptr<const Elements>, Type, Failure>;
   explicit Value(Rep rep) : rep_(std::move(rep)) {}
 
   Rep rep_;
