@@ -317,8 +317,9 @@ std::optional<std::string_view> header_of(const Fields& headers, std::string_vie
 }
 
 std::string request_text(const Url& url, const ClientOptions& options) {
-  std::string out = fmt::format("{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n",
-                                options.method, url.target, url.authority);
+  std::string out =
+      fmt::format("{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", options.method, url.target,
+                  options.host.empty() ? url.authority : options.host);
   if (!options.token.empty()) {
     out += fmt::format("Authorization: Bearer {}\r\n", options.token);
   }

@@ -22,6 +22,7 @@ struct ClientOptions {
   std::string token = {};                    // sent as "Authorization: Bearer …"
   std::chrono::milliseconds timeout{5'000};  // whole request; for streams: until the headers
   std::size_t max_body = 16 * 1024 * 1024;
+  std::string host = {};     // the Host header; "" is the URL's
   std::string ca_file = {};  // https: PEM of the trusted certificates; "" means the system's
 };
 
