@@ -162,11 +162,10 @@ def main():
         with open(os.path.join(WORK, "simulate.log"), "w", encoding="utf-8") as simulate_log:
             subprocess.run(
                 [program, "simulate", RECORDING, "--to", f"mqtt://127.0.0.1:{mqtt}", "--rate", f"{rate:g}",
-                 "--device", DEVICE, "--rename", "value=temperature"],
+                 "--device", DEVICE, "--rename", "value", "temperature"],
                 check=True, stdout=simulate_log, stderr=subprocess.STDOUT, timeout=60 + rows / rate)
         status = wait_settled(edge, admin, rows, log)
         seconds = time.monotonic() - began
-        metrics = get(f"http://127.0.0.1:{health}/metrics")
         peak = memory_peak(edge.pid)
         edge.send_signal(signal.SIGTERM)
         try:
@@ -188,7 +187,7 @@ def main():
     store = json.loads(subprocess.run([program, "store", "ls", os.path.join(WORK, "data"), "--json"],
                                       check=True, capture_output=True, text=True).stdout)
     print()
-    for line in summary.lines(status, metrics, store, peak, seconds, summary.raw_bytes(RECORDING, DEVICE)):
+    for line in summary.lines(status, store, os.path.join(WORK, "data"), peak, seconds):
         print(line)
     print(flush=True)
     run_script("score.py", RECORDING, WINDOWS, alerts)

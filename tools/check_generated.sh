@@ -9,7 +9,7 @@ if [ ! -x "$program" ]; then
 fi
 fresh="$(mktemp -d)"
 trap 'rm -rf "$fresh"' EXIT
-"$program" reference --out "$fresh" >/dev/null
+"$program" reference --write "$fresh" >/dev/null
 if [ "${2:-}" = "--fix" ]; then
   mkdir -p docs/reference
   cp -r "$fresh/." docs/reference/

@@ -4,7 +4,8 @@
     tools/check_layers.py [ROOT]
 
 The floors are FLOORS below. A library includes only lower floors, never a sibling on its own floor.
-Other rules: includes are written from src/; a header of ours pulls in no heavy third-party header;
+Other rules: includes are written from src/; a header that another library can reach pulls in no heavy
+third-party header (one that only its own library's .cc files include may);
 every .cc file is named by a CMakeLists.txt (a test that is in no target cannot fail); no file is
 longer than MAX_LINES; some words say nothing in a path. Exceptions, each with its reason, stand in
 tools/layers_exceptions.txt; an exception that is no longer needed is an error too.
@@ -110,7 +111,25 @@ def named_in_cmake(files, read):
                 named.add(token[len("${CMAKE_SOURCE_DIR}/"):])
             else:
                 named.add(os.path.normpath(os.path.join(folder, token)))
+        if "compile_fail/" in text:
+            # Files that must not compile are named by their stem, as arguments of a function.
+            named.update(os.path.join(folder, "compile_fail", word + ".cc") for word in re.findall(r"\w+", text))
     return named
+
+
+def reachable_from_outside(headers, includes):
+    """The headers of src/ that some file of another library, or of tests/, includes, directly or not."""
+    public = set()
+    pending = [
+        target for path, targets in includes.items() for target in targets
+        if target in headers and library_of(target) != library_of(path)
+    ]
+    while pending:
+        header = pending.pop()
+        if header not in public:
+            public.add(header)
+            pending += [target for target in includes.get(header, []) if target in headers]
+    return public
 
 
 def check(root, files=None):
@@ -135,6 +154,12 @@ def check(root, files=None):
         problems.append(f"{path}:{line}: {text}")
 
     named = named_in_cmake(files, read)
+    sources = [p for p in files if p.startswith(("src/", "tests/")) and p.endswith((".h", ".cc"))]
+    includes = {
+        path: ["src/" + m.group(2) for m in map(INCLUDE.match, read(path).splitlines()) if m and m.group(1) == '"']
+        for path in sources
+    }
+    public = reachable_from_outside({p for p in sources if p.endswith(".h") and p.startswith("src/")}, includes)
     for path in files:
         words = [w for part in path.split("/") for w in re.split(r"[_.-]", part.lower())]
         if path.startswith(("src/", "tests/", "tools/", "demo/")):
@@ -156,7 +181,7 @@ def check(root, files=None):
         if len(lines) > MAX_LINES:
             report("length", path, len(lines), f"{len(lines)} lines; the limit is {MAX_LINES}, aim for 600")
         if in_code and path.endswith((".h", ".cc")):
-            check_includes(path, lines, known, report)
+            check_includes(path, lines, known, public, report)
 
     for (rule, path), number in sorted(exceptions.items()):
         if (rule, path) not in used:
@@ -164,7 +189,7 @@ def check(root, files=None):
     return problems
 
 
-def check_includes(path, lines, known, report):
+def check_includes(path, lines, known, public, report):
     library = library_of(path)
     floor = FLOORS[library.split("/")[0]] if library else None
     for number, line in enumerate(lines, 1):
@@ -172,9 +197,9 @@ def check_includes(path, lines, known, report):
         if not match:
             continue
         quoted, target = match.group(1) == '"', match.group(2)
-        if path.endswith(".h") and path.startswith("src/") and HEAVY.search(target):
+        if path in public and HEAVY.search(target):
             report("heavy", path, number,
-                   f"a header of ours includes {target}; include it in the .cc file and hide it behind a class")
+                   f"other libraries reach this header, and it includes {target}; hide that behind a class in a .cc file")
         ours = "src/" + target in known or target.split("/")[0] in FLOORS and "/" in target
         if not quoted:
             if "src/" + target in known:

@@ -56,13 +56,23 @@ class CheckLayers(unittest.TestCase):
     def test_an_included_file_exists(self):
         self.expect_one({"src/store/spool.h": '#include "base/nothing.h"\n'}, "does not exist")
 
-    def test_a_header_pulls_in_nothing_heavy(self):
-        self.expect_one({"src/config/tree.h": "#include <yaml-cpp/yaml.h>\n"}, "yaml-cpp/yaml.h")
-        self.expect_one({"src/api/server.h": "#include <nlohmann/json.hpp>\n"}, "nlohmann/json.hpp")
-        self.assertEqual(problems_of({"src/api/server.h": "#include <nlohmann/json_fwd.hpp>\n"}), [])
+    def test_a_header_that_others_reach_pulls_in_nothing_heavy(self):
+        def tree(include):
+            return {
+                "src/config/tree.h": f"#include <{include}>\n",
+                "src/config/load.h": '#include "config/tree.h"\n',
+                "src/edge/agent.h": '#include "config/load.h"\n',
+            }
+        self.expect_one(tree("yaml-cpp/yaml.h"), "src/config/tree.h:1:", "yaml-cpp/yaml.h")
+        self.expect_one(tree("nlohmann/json.hpp"), "nlohmann/json.hpp")
+        self.expect_one(tree("onnx.pb.h"), "onnx.pb.h")
+        self.assertEqual(problems_of(tree("nlohmann/json_fwd.hpp")), [])
+
+    def test_a_library_may_use_heavy_headers_inside(self):
         self.assertEqual(problems_of({
             "src/config/CMakeLists.txt": "hw_library(config SOURCES tree.cc)\n",
-            "src/config/tree.cc": "#include <yaml-cpp/yaml.h>\n"}), [])
+            "src/config/tree.h": "#include <yaml-cpp/yaml.h>\n",
+            "src/config/tree.cc": '#include "config/tree.h"\n#include <yaml-cpp/yaml.h>\n'}), [])
 
     def test_a_test_stands_in_a_target(self):
         tree = {"src/base/CMakeLists.txt": "hw_test(base SOURCES # b_test.cc\n a_test.cc)\n", "src/base/a_test.cc": ""}
@@ -74,6 +84,12 @@ class CheckLayers(unittest.TestCase):
             "src/nodes/CMakeLists.txt": "hw_library(nodes SOURCES sinks/file.cc)\n", "src/nodes/sinks/file.cc": "",
             "tests/fuzz/main.cc": "", "tests/CMakeLists.txt": "add_executable(x ${CMAKE_SOURCE_DIR}/tests/fuzz/main.cc)\n",
         }), [])
+
+    def test_cmake_names_what_must_not_compile_by_its_stem(self):
+        tree = {"src/config/CMakeLists.txt": "add_test(compile_fail/${name}.cc)\nrefuses(missing)\n",
+                "src/config/compile_fail/missing.cc": ""}
+        self.assertEqual(problems_of(tree), [])
+        self.expect_one({**tree, "src/config/compile_fail/other.cc": ""}, "other.cc")
 
     def test_a_long_file_needs_an_exception_with_a_reason(self):
         tree = {"src/base/long.h": "\n" * 1001}
