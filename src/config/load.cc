@@ -31,6 +31,17 @@ Mark mark_of(const YAML::Mark& mark) {
   return {static_cast<std::uint32_t>(mark.line + 1), static_cast<std::uint32_t>(mark.column + 1)};
 }
 
+bool is_text(std::string_view text) {
+  return text.find('\0') == std::string_view::npos && is_utf8(text);
+}
+
+// As is_text(), and fit for a line of a file or a key.
+bool is_printable(std::string_view text) {
+  return is_text(text) && std::none_of(text.begin(), text.end(), [](char c) {
+           return (static_cast<unsigned char>(c) < ' ' && c != '\t' && c != '\r') || c == 0x7f;
+         });
+}
+
 class TreeBuilder final : public YAML::EventHandler {
  public:
   TreeBuilder(std::shared_ptr<Source> source, Diagnostics& diagnostics,
@@ -78,6 +89,9 @@ class TreeBuilder final : public YAML::EventHandler {
       return;
     }
     auto put = substitute(value, environment_, limits_.secret_file_bytes);
+    if (put && !is_text(put->text)) {  // an escape such as \\0, or what a ${…} stands for
+      put = Error::invalid("not UTF-8 text");
+    }
     if (!put) {
       Node at = Node::scalar(value);
       at.set_place(source_, mark_of(mark), {});
@@ -158,6 +172,9 @@ class TreeBuilder final : public YAML::EventHandler {
 
   void take_key(Mark mark, const std::string& key, bool quoted) {
     Frame& frame = frames_.back();
+    if (!is_printable(key)) {
+      throw Refused{mark, "a key is UTF-8 text without control characters"};
+    }
     if (key.size() > limits_.key_bytes) {
       throw Refused{mark, fmt::format("a key longer than {} bytes", limits_.key_bytes)};
     }
@@ -291,16 +308,14 @@ Node with_trail(const Node& node, const std::shared_ptr<const Node::Trail>& trai
   return out;
 }
 
-// The place of the first byte that is not text; line 0 when all is.
-Mark first_bad_byte(std::string_view text) {
+// The first line that is not text; line 0 when all is.
+Mark first_bad_line(std::string_view text) {
   Mark mark{1, 1};
   std::size_t begin = 0;
   while (begin < text.size()) {
     const std::size_t end = std::min(text.find('\n', begin), text.size());
     const std::string_view line = text.substr(begin, end - begin);
-    const std::size_t zero = line.find('\0');
-    if (zero != std::string_view::npos || !is_utf8(line)) {
-      mark.column = zero == std::string_view::npos ? 1 : static_cast<std::uint32_t>(zero + 1);
+    if (!is_printable(line)) {
       return mark;
     }
     begin = end + 1;
@@ -324,9 +339,10 @@ std::optional<Node> load_text(std::string text, std::string name, Diagnostics& d
     text.erase(0, 3);
   }
   source->text = std::move(text);
-  const Mark bad = first_bad_byte(source->text);
+  const Mark bad = first_bad_line(source->text);
   if (bad.line != 0) {
-    diagnostics.error(Place{source, {bad.line, 0}, 1, ""}, "not UTF-8 text");
+    diagnostics.error(Place{source, {bad.line, 0}, 1, ""},
+                      "not UTF-8 text, or a control character");
     return std::nullopt;
   }
   bool read = false;

@@ -122,6 +122,9 @@ TEST(Load, RefusesWhatAConfigDoesNotNeed) {
 TEST(Load, RefusesBytesThatAreNotText) {
   EXPECT_THAT(load("a: 1\nb: \xff\n").errors, HasSubstr("edge.yaml:2:0: error: not UTF-8 text"));
   EXPECT_THAT(load(std::string("a: \0b", 5)).errors, HasSubstr("not UTF-8 text"));
+  EXPECT_THAT(load("a: \"x\\0y\"\n").errors, HasSubstr("edge.yaml:1:4: error: not UTF-8 text"));
+  EXPECT_THAT(load("a: \x1b[31m\n").errors, HasSubstr("or a control character"));
+  EXPECT_THAT(load("\"x\\0y\": 1\n").errors, HasSubstr("a key is UTF-8 text"));
 }
 
 TEST(Load, RefusesDeepNestingOfEveryStyle) {

@@ -225,7 +225,6 @@ class Scalar {
 }  // namespace
 
 std::string_view wanted_text(const Type& type) {
-  using Kind = Type::Kind;
   switch (type.kind) {
     case Kind::kBool:
       return "true or false";
