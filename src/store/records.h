@@ -29,6 +29,8 @@ struct StoredRow {
   Id128 identity;           // zero: none
   std::uint32_t partition = 0;
   std::uint64_t position = 0;
+  // Why it is here, in a few words: reason of a dead letter, event of an alert. Stored like sender.
+  std::string_view note = {};
 };
 
 // What was decided about rows of a lane: one score each. The rows are a range, a list, or rows of

@@ -93,9 +93,9 @@ struct SpoolStats {
   std::uint64_t commits = 0;
   std::uint64_t frames = 0;
   std::uint64_t queued_bytes = 0;
-  std::uint64_t refused = 0;       // submits answered with an error
-  std::uint64_t failed_syncs = 0;  // each made the spool write its frames again elsewhere
-  Nanos commit_p50{};              // of the last 1,024 syncs
+  std::uint64_t refused = 0;        // submits answered with an error
+  std::uint64_t failed_writes = 0;  // and syncs; the frames were kept and written again
+  Nanos commit_p50{};               // of the last 1,024 syncs
   Nanos commit_p99{};
   Nanos commit_window{};  // current wait for others
   std::array<LaneStats, kLanes> lanes;
@@ -104,6 +104,8 @@ struct SpoolStats {
   std::uint64_t recovered_frames = 0;
   Nanos open_time{};
 };
+
+class SpoolCore;
 
 class Spool {
  public:
@@ -159,9 +161,8 @@ class Spool {
   SpoolStats stats() const;
 
  private:
-  class Core;
-  explicit Spool(std::unique_ptr<Core> core);
-  std::unique_ptr<Core> core_;
+  explicit Spool(std::unique_ptr<SpoolCore> core);
+  std::unique_ptr<SpoolCore> core_;
 };
 
 }  // namespace headwater

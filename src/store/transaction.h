@@ -47,12 +47,13 @@ class Transaction {
   void clear();
 
  private:
-  friend class Spool;
+  friend class SpoolCore;
   struct Group {
     Lane lane = Lane::kReadings;
     std::uint16_t stream = 0;
     RowEncoder rows;
-    std::uint64_t first = 0;  // set by seal()
+    std::uint64_t first = 0;   // set by number()
+    std::size_t first_at = 0;  // in body_, set by assemble()
   };
   // A sequence in meta_ that is still an index of a row of group `group`.
   struct Patch {
@@ -60,17 +61,20 @@ class Transaction {
     std::size_t group = 0;
   };
 
-  Group& group(Lane lane, std::uint16_t stream);
   std::size_t group_index(Lane lane, std::uint16_t stream);
-  // Turns indexes into sequences, given the next sequence of each lane (advanced), and writes the
-  // frame's body to `body`.
-  void seal(std::array<std::uint64_t, kLanes>& next, std::string& body);
+  // Writes the frame's body to body_, with indexes where sequences belong.
+  void assemble();
+  // Turns them into sequences, given the next sequence of each lane (advanced by the rows here).
+  void number(std::array<std::uint64_t, kLanes>& next);
 
   std::vector<Group> groups_;  // the first used_ are in use
   std::size_t used_ = 0;
   std::size_t last_ = 0;
   std::string meta_;  // entries that are not rows
   std::vector<Patch> patches_;
+  std::string body_;
+  std::size_t meta_at_ = 0;     // in body_
+  std::size_t kept_bytes_ = 0;  // of states, cursors and gaps: what every checkpoint will carry
   std::size_t rows_ = 0;
   std::array<std::size_t, kLanes> lane_rows_{};
 };

@@ -1,0 +1,194 @@
+#include "store/lane_reader.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace headwater {
+
+namespace format = spool_format;
+
+LaneReader::LaneReader(SegmentSource& source, Lane lane, std::uint64_t from, ReadOptions options)
+    : source_(source),
+      lane_(lane),
+      options_(options),
+      expected_(std::max<std::uint64_t>(from, 1)) {}
+
+std::optional<ReadItem> LaneReader::fill_hole(std::uint64_t upto, WallTime at) {
+  while (expected_ < upto) {
+    std::uint64_t until = upto;
+    if (auto kept = source_.kept_in(lane_, expected_, upto - 1)) {
+      if (kept->first == expected_) {
+        ++expected_;
+        if (options_.stream && *options_.stream != kept->second.stream) {
+          continue;
+        }
+        kept_ = std::move(kept->second.row);
+        RowDecoder decoder(kept_);
+        row_ = {.lane = lane_,
+                .stream = kept->second.stream,
+                .sequence = kept->first,
+                .stored = kept->second.stored,
+                .row = {}};
+        if (!decoder.next(&row_.row)) {
+          continue;
+        }
+        return ReadItem::kRow;
+      }
+      until = kept->first;
+    }
+    gap_ = {.lane = lane_,
+            .reason = GapReason::kCorrupt,
+            .first = expected_,
+            .last = until - 1,
+            .count = until - expected_,
+            .from = at,
+            .to = at};
+    const auto record = source_.gap_in(lane_, gap_.first, gap_.last);
+    if (record && record->first <= expected_) {
+      gap_ = *record;
+      gap_.first = expected_;
+      gap_.last = std::min(record->last, until - 1);
+      gap_.count = std::min(record->count, gap_.last - gap_.first + 1);
+      expected_ = gap_.last + 1;
+      return ReadItem::kGap;
+    }
+    if (record) {
+      gap_.last = std::min(gap_.last, record->first - 1);
+      gap_.count = gap_.last - gap_.first + 1;
+    }
+    // Below the oldest segment and without a record: let go after all its consumers had it.
+    const std::uint64_t oldest = source_.oldest(lane_);
+    if (gap_.first < oldest) {
+      expected_ = std::min(gap_.last + 1, oldest);
+      continue;
+    }
+    expected_ = gap_.last + 1;
+    source_.report(gap_);
+    return ReadItem::kGap;
+  }
+  return std::nullopt;
+}
+
+std::optional<ReadItem> LaneReader::next_in_frame() {
+  while (true) {
+    while (in_rows_ || has_row_) {
+      if (!has_row_) {
+        if (!rows_.next(&row_.row)) {
+          in_rows_ = false;
+          break;
+        }
+        row_.lane = lane_;
+        row_.stream = rows_stream_;
+        row_.sequence = rows_next_++;
+        row_.stored = scanner_->header().wall;
+        has_row_ = true;
+      }
+      if (row_.sequence < expected_) {
+        has_row_ = false;
+        continue;
+      }
+      if (row_.sequence > expected_) {
+        const ReadRow ahead = row_;
+        if (const auto item = fill_hole(ahead.sequence, ahead.stored)) {
+          waiting_ = ahead;
+          has_row_ = false;
+          return item;
+        }
+        row_ = ahead;
+      }
+      has_row_ = false;
+      ++expected_;
+      if (!options_.stream || *options_.stream == row_.stream) {
+        return ReadItem::kRow;
+      }
+    }
+    format::Entry entry;
+    if (!entries_.next(&entry)) {
+      return std::nullopt;
+    }
+    if (entry.lane != static_cast<std::uint8_t>(lane_)) {
+      continue;
+    }
+    if (entry.type == format::EntryType::kRows) {
+      const auto rows = format::decode_rows(entry.content);
+      if (rows && rows->first + rows->count > expected_) {
+        in_rows_ = true;
+        rows_ = RowDecoder(rows->rows);
+        rows_stream_ = entry.stream;
+        rows_next_ = rows->first;
+      }
+    } else if (entry.type == format::EntryType::kDecisions && options_.decisions &&
+               (!options_.stream || *options_.stream == entry.stream) &&
+               format::decode_decisions(entry, &decisions_)) {
+      return ReadItem::kDecisions;
+    }
+  }
+}
+
+Result<bool> LaneReader::enter(Result<SegmentSource::Opened> opened) {
+  auto next = HW_TRY(std::move(opened));
+  if (!next.segment) {
+    return false;
+  }
+  scanner_.reset();
+  at_ = std::move(next);
+  const Segment& segment = *at_.segment;
+  last_generation_ = segment.header.generation;
+  scanner_ = std::make_unique<FrameScanner>(*at_.file,
+                                            ScanRange{.tag = segment.tag(),
+                                                      .first_number = segment.header.first_frame,
+                                                      .epoch = segment.header.epoch,
+                                                      .end_offset = segment.end.load(),
+                                                      .end_number = std::nullopt});
+  return true;
+}
+
+Result<ReadItem> LaneReader::next() {
+  if (waiting_) {
+    row_ = *std::exchange(waiting_, std::nullopt);
+    has_row_ = true;
+  }
+  while (true) {
+    if (!at_.segment) {
+      const bool entered = HW_TRY(enter(last_generation_ == 0 ? source_.find(lane_, expected_)
+                                                              : source_.after(last_generation_)));
+      if (!entered) {
+        return ReadItem::kEnd;
+      }
+      if (const auto item =
+              fill_hole(at_.segment->header.next[index_of(lane_)], at_.segment->header.wall)) {
+        return *item;
+      }
+    }
+    if (const auto item = next_in_frame()) {
+      return *item;
+    }
+    const Segment& segment = *at_.segment;
+    const bool closed = segment.closed.load(std::memory_order_acquire);
+    scanner_->set_end_offset(segment.end.load(std::memory_order_acquire));
+    if (closed) {
+      scanner_->set_end_number(segment.end_frame);
+    }
+    switch (HW_TRY(scanner_->next())) {
+      case ScanItem::kFrame:
+        entries_ = format::EntryReader(scanner_->body());
+        in_rows_ = false;
+        continue;
+      case ScanItem::kDamage:
+        continue;  // shows as a hole in the sequences
+      case ScanItem::kEnd:
+        break;
+    }
+    entries_ = format::EntryReader(std::string_view());
+    if (!closed) {
+      return ReadItem::kEnd;
+    }
+    if (const auto item = fill_hole(segment.end_next[index_of(lane_)], segment.end_wall)) {
+      return *item;
+    }
+    scanner_.reset();
+    at_ = {};
+  }
+}
+
+}  // namespace headwater

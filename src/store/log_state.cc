@@ -1,0 +1,180 @@
+#include "store/log_state.h"
+
+#include <algorithm>
+
+namespace headwater {
+
+namespace format = spool_format;
+
+namespace {
+
+constexpr std::size_t kEntrySlack = format::kEntryHeaderBytes + 24;
+constexpr std::size_t kGapBytes = format::kEntryHeaderBytes + 41;
+constexpr std::size_t kFixedCheckpoint = 512;
+
+}  // namespace
+
+LogState::Applied LogState::apply(std::string_view body, bool checkpoint, WallTime at) {
+  Applied applied;
+  if (checkpoint) {
+    const format::Sequences before = next;
+    *this = LogState();
+    next = before;
+  }
+  format::EntryReader entries(body);
+  format::Entry entry;
+  while (entries.next(&entry)) {
+    bool good = true;
+    switch (entry.type) {
+      case format::EntryType::kRows: {
+        const auto rows = format::decode_rows(entry.content);
+        good = rows && entry.lane < kLanes && rows->first > 0;
+        if (!good) {
+          break;
+        }
+        std::uint64_t& expected = next[entry.lane];
+        if (rows->first > expected) {
+          applied.missing.push_back({.lane = static_cast<Lane>(entry.lane),
+                                     .reason = GapReason::kCorrupt,
+                                     .first = expected,
+                                     .last = rows->first - 1,
+                                     .count = rows->first - expected,
+                                     .from = at,
+                                     .to = at});
+        }
+        expected = std::max(expected, rows->first + rows->count);
+        applied.rows[entry.lane] += rows->count;
+        break;
+      }
+      case format::EntryType::kCursor: {
+        const auto cursor = format::decode_cursor(entry.content);
+        good = cursor.has_value();
+        if (good) {
+          const auto [where, fresh] = cursors.insert_or_assign(
+              CursorKey(cursor->consumer, entry.lane, entry.stream), cursor->upto);
+          if (fresh) {
+            cursor_bytes_ += kEntrySlack + cursor->consumer.size();
+          }
+        }
+        break;
+      }
+      case format::EntryType::kState: {
+        const auto state = format::decode_state(entry.content);
+        good = state.has_value();
+        if (!good) {
+          break;
+        }
+        auto found = states.find(state->key);
+        if (found != states.end()) {
+          state_bytes_ -= kEntrySlack + found->first.size() + found->second.size();
+        }
+        if (state->blob.empty()) {
+          if (found != states.end()) {
+            states.erase(found);
+          }
+          break;
+        }
+        if (found != states.end()) {
+          found->second.assign(state->blob);
+        } else {
+          found = states.emplace(state->key, state->blob).first;
+        }
+        state_bytes_ += kEntrySlack + found->first.size() + found->second.size();
+        break;
+      }
+      case format::EntryType::kGap: {
+        const auto gap = format::decode_gap(entry);
+        good = gap.has_value();
+        if (good) {
+          gaps.add(*gap);
+          // A gap at the end of a lane (damage that took its last rows) moves the lane on.
+          std::uint64_t& expected = next[entry.lane];
+          expected = std::max(expected, gap->last + 1);
+        }
+        break;
+      }
+      case format::EntryType::kNext: {
+        const auto sequences = format::decode_next(entry.content);
+        good = sequences.has_value();
+        for (std::size_t lane = 0; good && lane < kLanes; ++lane) {
+          next[lane] = std::max(next[lane], (*sequences)[lane]);
+        }
+        break;
+      }
+      case format::EntryType::kOpened: {
+        const auto opened = format::decode_opened(entry.content);
+        good = opened.has_value();
+        epoch = good ? opened->epoch : epoch;
+        break;
+      }
+      case format::EntryType::kKept: {
+        const auto row = format::decode_kept(entry.content);
+        good = row && entry.lane < kLanes;
+        if (good) {
+          const auto [where, fresh] = kept.try_emplace({entry.lane, row->sequence});
+          if (fresh) {
+            where->second = {entry.stream, row->stored, std::string(row->row)};
+            kept_bytes += kEntrySlack + row->row.size();
+          }
+        }
+        break;
+      }
+      case format::EntryType::kReleased: {
+        const auto generation = format::decode_released(entry.content);
+        good = generation.has_value();
+        released = good ? std::max(released, *generation) : released;
+        break;
+      }
+      case format::EntryType::kDecisions:
+      default:
+        break;
+    }
+    applied.ok = applied.ok && good;
+  }
+  applied.ok = applied.ok && entries.ok();
+  return applied;
+}
+
+void LogState::put_checkpoint(std::string& body, const format::OpenedEntry& opened) const {
+  format::put_opened(body, opened);
+  format::put_next(body, next);
+  for (const auto& [key, upto] : cursors) {
+    format::put_cursor(body, std::get<0>(key), std::get<1>(key), std::get<2>(key), upto);
+  }
+  for (const auto& [key, blob] : states) {
+    format::put_state(body, key, blob);
+  }
+  for (const Gap& gap : gaps.all()) {
+    format::put_gap(body, gap);
+  }
+  for (const auto& [key, row] : kept) {
+    format::put_kept(body, key.first, row.stream, {key.second, row.stored, row.row});
+  }
+  if (released > 0) {
+    format::put_released(body, released);
+  }
+}
+
+std::size_t LogState::checkpoint_bytes() const {
+  return kFixedCheckpoint + cursor_bytes_ + state_bytes_ + kept_bytes + gaps.size() * kGapBytes;
+}
+
+std::optional<std::uint64_t> LogState::cursor(std::string_view consumer, Lane lane,
+                                              std::uint16_t stream) const {
+  const auto found = cursors.find(CursorKey(consumer, static_cast<std::uint8_t>(lane), stream));
+  return found == cursors.end() ? std::nullopt : std::optional(found->second);
+}
+
+std::uint64_t LogState::lowest_cursor(std::string_view consumer, Lane lane) const {
+  const auto lane_byte = static_cast<std::uint8_t>(lane);
+  std::optional<std::uint64_t> lowest;
+  for (auto it = cursors.lower_bound(CursorKey(consumer, lane_byte, 0));
+       it != cursors.end() && std::get<0>(it->first) == consumer &&
+       std::get<1>(it->first) == lane_byte;
+       ++it) {
+    lowest = std::min(lowest.value_or(it->second), it->second);
+  }
+  return lowest.value_or(0);
+}
+
+}  // namespace headwater

@@ -1,0 +1,67 @@
+// LogState: everything of the spool that is not rows, as of a frame: next sequences, cursors,
+// states, gaps and kept rows. Built by applying frames in order; a checkpoint frame carries all of
+// it. Not thread-safe.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "store/format.h"
+#include "store/gap_list.h"
+#include "store/records.h"
+
+namespace headwater {
+
+struct KeptRow {
+  std::uint16_t stream = 0;
+  WallTime stored;
+  std::string row;  // for RowDecoder
+};
+
+class LogState {
+ public:
+  LogState() { next.fill(1); }
+
+  struct Applied {
+    bool ok =
+        true;  // false: an entry that makes no sense (its frame was whole: a bug or an attack)
+    std::array<std::uint64_t, kLanes> rows{};
+    // Rows whose sequence is beyond the next one: what lies between is missing.
+    std::vector<Gap> missing;
+  };
+  // A checkpoint replaces everything but `next`, of which the larger counts.
+  Applied apply(std::string_view body, bool checkpoint, WallTime at);
+
+  // The entries of a checkpoint frame; `opened` is given because each process writes its own.
+  void put_checkpoint(std::string& body, const spool_format::OpenedEntry& opened) const;
+  std::size_t checkpoint_bytes() const;
+
+  std::optional<std::uint64_t> cursor(std::string_view consumer, Lane lane,
+                                      std::uint16_t stream) const;
+  // The lowest cursor of a consumer over the streams of a lane; 0 when it has none.
+  std::uint64_t lowest_cursor(std::string_view consumer, Lane lane) const;
+
+  using CursorKey = std::tuple<std::string, std::uint8_t, std::uint16_t>;
+  spool_format::Sequences next{};
+  std::map<CursorKey, std::uint64_t> cursors;
+  std::map<std::string, std::string, std::less<>> states;
+  GapList gaps;
+  std::map<std::pair<std::uint8_t, std::uint64_t>, KeptRow> kept;  // by lane, sequence
+  std::size_t kept_bytes = 0;
+  std::uint64_t released = 0;  // generations up to here are let go
+  std::uint32_t epoch = 0;     // of the last opened entry
+
+ private:
+  std::size_t state_bytes_ = 0;
+  std::size_t cursor_bytes_ = 0;
+};
+
+}  // namespace headwater

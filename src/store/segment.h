@@ -1,0 +1,61 @@
+// Segment: one file of the log as the process knows it; shared by the flusher and readers.
+//
+// A reader that holds a segment pins it: its file is then unlinked instead of recycled, so what the
+// reader has open stays what it was.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "io/files.h"
+#include "store/frame_scanner.h"
+#include "store/log_state.h"
+
+namespace headwater {
+
+struct Segment {
+  std::string path;
+  spool_format::SegmentHeader header;
+  // Bytes up to here are committed (of a segment found at open and closed: the file's size).
+  std::atomic<std::uint64_t> end{spool_format::kPageBytes};
+  // Set once, before `closed`: the first frame and the sequences of the next segment.
+  std::uint64_t end_frame = 0;
+  spool_format::Sequences end_next{};
+  WallTime end_wall;
+  std::atomic<bool> closed{false};
+
+  std::uint32_t tag() const {
+    return spool_format::segment_tag(header.spool_id, header.generation);
+  }
+};
+
+// Where a reader finds segments: the live spool, or a folder that is only looked at.
+class SegmentSource {
+ public:
+  virtual ~SegmentSource() = default;
+
+  struct Opened {
+    std::shared_ptr<const Segment> segment;
+    std::unique_ptr<io::File> file;
+  };
+  // The oldest segment that may hold this sequence or a later one; null when there is none.
+  virtual Result<Opened> find(Lane lane, std::uint64_t sequence) const = 0;
+  // The next newer one; null when there is none yet.
+  virtual Result<Opened> after(std::uint64_t generation) const = 0;
+  // The first sequence of the lane that may still be in a segment.
+  virtual std::uint64_t oldest(Lane lane) const = 0;
+  // The first gap record that reaches into the range.
+  virtual std::optional<Gap> gap_in(Lane lane, std::uint64_t first, std::uint64_t last) const = 0;
+  // The first kept row of the lane in the range: its sequence.
+  virtual std::optional<std::pair<std::uint64_t, KeptRow>> kept_in(Lane lane, std::uint64_t first,
+                                                                   std::uint64_t last) const = 0;
+  // Sequences that no record explains.
+  virtual void report(const Gap& gap) = 0;
+};
+
+}  // namespace headwater

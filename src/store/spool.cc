@@ -1,0 +1,458 @@
+#include "store/spool.h"
+
+#include <fmt/format.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "io/loop.h"
+#include "store/lane_reader.h"
+#include "store/spool_core.h"
+
+namespace headwater {
+
+namespace format = spool_format;
+
+namespace {
+
+constexpr std::uint64_t kLeastSegment = 256 * 1024;
+constexpr std::uint64_t kLeastTotal = 4 * kLeastSegment;
+constexpr std::uint64_t kMostSegment = std::uint64_t{1} << 30;
+
+Id128 random_id() {
+  Id128 id;
+  HW_CHECK(getrandom(&id, sizeof id, 0) == static_cast<ssize_t>(sizeof id),
+           "the kernel gives 16 random bytes at once");
+  return id;
+}
+
+// The kernel's id of this boot; random where there is none.
+Id128 read_boot_id() {
+  std::ifstream in("/proc/sys/kernel/random/boot_id");
+  std::string text;
+  std::getline(in, text);
+  std::erase(text, '-');
+  Id128 id;
+  if (text.size() != 32 || text.find_first_not_of("0123456789abcdef") != std::string::npos) {
+    return random_id();
+  }
+  id.high = std::stoull(text.substr(0, 16), nullptr, 16);
+  id.low = std::stoull(text.substr(16), nullptr, 16);
+  return id;
+}
+
+Status check(const SpoolOptions& options) {
+  if (options.dir.empty()) {
+    return Error::invalid("spool: no folder given");
+  }
+  if (options.max_bytes < kLeastTotal) {
+    return Error::invalid("spool: max_bytes {} is below 1MiB", options.max_bytes);
+  }
+  if (options.segment_bytes < kLeastSegment || options.segment_bytes > kMostSegment) {
+    return Error::invalid("spool: segment size {} is outside 256KiB to 1GiB",
+                          options.segment_bytes);
+  }
+  if (options.commit_delay && options.commit_delay->count() < 0) {
+    return Error::invalid("spool: commit_delay is negative");
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string_view spool_health_name(SpoolHealth health) {
+  switch (health) {
+    case SpoolHealth::kOk:
+      return "ok";
+    case SpoolHealth::kDiskFull:
+      return "disk_full";
+    case SpoolHealth::kIoError:
+      return "io_error";
+  }
+  return "?";
+}
+
+SpoolCore::SpoolCore(io::Files& files, SpoolOptions options)
+    : files_(files), options_(std::move(options)), pacer_(options_.commit_delay) {
+  // Four fit at least: the active one, two behind it, and the spare.
+  const std::uint64_t quarter = options_.max_bytes / 4 / format::kPageBytes * format::kPageBytes;
+  options_.segment_bytes =
+      std::clamp(options_.segment_bytes, kLeastSegment, std::max(quarter, kLeastSegment));
+  reserve_ = static_cast<std::size_t>(options_.segment_bytes / 16);
+}
+
+SpoolCore::~SpoolCore() {
+  {
+    const std::lock_guard guard(queue_mutex_);
+    stop_ = true;
+  }
+  wake_.notify_all();
+  if (flusher_.joinable()) {
+    flusher_.join();
+  }
+}
+
+Status SpoolCore::open() {
+  const MonoTime began = io::mono_now();
+  HW_TRY(files_.make_dir(options_.dir));
+  lock_ = HW_TRY(files_.lock(path_of("LOCK")));
+  RecoveredLog log = HW_TRY(recover_log(files_, options_.dir));
+
+  boot_id_ = read_boot_id();
+  id_ = log.exists ? log.spool_id : random_id();
+  epoch_ = std::max(log.highest_epoch, log.state.epoch) + 1;
+  committed_frame_ = log.committed;
+  highest_generation_ = log.highest_generation;
+  // Names that a crash left on segments of no use; a file of another size than today's goes.
+  for (std::vector<std::string>* names : {&log.released, &log.spares}) {
+    for (const std::string& name : *names) {
+      auto file = HW_TRY(files_.open(path_of(name), io::OpenMode::kRead));
+      if (HW_TRY(file->size()) != options_.segment_bytes) {
+        HW_TRY(files_.remove(path_of(name)));
+        continue;
+      }
+      std::string spare = name;
+      if (!format::parse_spare_name(name)) {
+        spare = format::spare_name(++highest_generation_);
+        HW_TRY(files_.rename(path_of(name), path_of(spare)));
+      }
+      spares_.push_back(std::move(spare));
+    }
+  }
+  for (const std::string& name : log.damaged) {
+    HW_TRY(files_.rename(path_of(name), path_of(name + ".damaged")));
+  }
+
+  state_ = std::move(log.state);
+  for (FoundSegment& found : log.segments) {
+    auto segment = std::make_shared<Segment>();
+    segment->path = path_of(found.name);
+    segment->header = found.header;
+    segment->end = found.header.file_bytes;
+    segment->end_frame = found.end_frame;
+    segment->end_next = found.end_next;
+    segment->end_wall = segments_.empty() ? found.header.wall : segments_.back()->header.wall;
+    segment->closed = true;
+    segments_.push_back(std::move(segment));
+  }
+  for (std::size_t i = 0; i + 1 < segments_.size(); ++i) {
+    segments_[i]->end_wall = segments_[i + 1]->header.wall;
+  }
+  if (log.exists) {
+    active_ = segments_.back();
+    active_->closed = false;
+    active_->end = log.tail;
+    active_file_ = HW_TRY(files_.open(active_->path, io::OpenMode::kReadWrite));
+    if (log.unsure_from < log.tail) {
+      std::string bytes(static_cast<std::size_t>(log.tail - log.unsure_from), '\0');
+      bytes.resize(HW_TRY(active_file_->pread(log.unsure_from, bytes.data(), bytes.size())));
+      HW_TRY(active_file_->pwrite(log.unsure_from, bytes));
+    }
+    HW_TRY(active_file_->sync());
+    HW_TRY(files_.sync_dir(options_.dir));
+  }
+  next_ = state_.next;
+  stats_.cut_bytes = log.torn_bytes;
+  stats_.recovered_frames = log.frames;
+
+  // Each epoch begins with a frame that says so; in a new segment the checkpoint does.
+  spare_count_ = spares_.size();
+  if (log.exists) {
+    std::string body;
+    format::put_opened(body, opened_entry());
+    format::put_next(body, state_.next);
+    for (const Gap& gap : log.corrupt) {
+      format::put_gap(body, gap);
+    }
+    enqueue_own(std::move(body));
+  } else {
+    HW_TRY(roll());
+  }
+  update_room();
+  stats_.open_time = io::mono_now() - began;
+  flusher_ = std::thread([this] { run(); });
+  return {};
+}
+
+Status SpoolCore::admit(const Transaction& transaction, std::size_t bytes) {
+  if (transaction.rows() > 0 && health_ != SpoolHealth::kOk) {
+    return health_ == SpoolHealth::kDiskFull ? Error::exhausted("spool: {}", health_text_)
+                                             : Error::unavailable("spool: {}", health_text_);
+  }
+  if (queued_bytes_ + bytes > options_.max_queue_bytes) {
+    return Error::exhausted("spool: {} bytes wait for the disk already", queued_bytes_);
+  }
+  if (options_.on_full != OnFull::kShedOldest) {
+    // Transactions without rows (cursors above all) make room: the reserve is theirs.
+    const std::uint64_t kept_free = transaction.rows() > 0 ? options_.segment_bytes / 4 : 0;
+    if (queued_bytes_ + bytes + kept_free > room_) {
+      return Error::exhausted("spool is full: {} bytes and nothing to let go", options_.max_bytes);
+    }
+  }
+  if (transaction.kept_bytes_ > 0) {
+    const std::lock_guard guard(state_mutex_);
+    if (state_.checkpoint_bytes() + queued_checkpoint_bytes_ + transaction.kept_bytes_ >
+        options_.segment_bytes / 4) {
+      return Error::exhausted("spool: states and cursors exceed a quarter of a segment ({} bytes)",
+                              options_.segment_bytes);
+    }
+  }
+  return {};
+}
+
+Result<Submitted> SpoolCore::submit(Transaction& transaction) {
+  if (transaction.empty()) {
+    const std::lock_guard guard(queue_mutex_);
+    return Submitted{.ticket = last_ticket_, .first_sequence = {}};
+  }
+  const std::size_t bytes = transaction.bytes();
+  if (bytes > max_transaction_bytes()) {
+    return Error::invalid("a transaction of {} bytes is larger than {}: make it smaller", bytes,
+                          max_transaction_bytes());
+  }
+  transaction.assemble();
+  const MonoTime now = io::mono_now();
+  Submitted submitted;
+  bool wake = false;
+  {
+    const std::lock_guard guard(queue_mutex_);
+    if (auto admitted = admit(transaction, bytes); !admitted) {
+      ++refused_;
+      return std::move(admitted).error();
+    }
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      submitted.first_sequence[lane] = transaction.lane_rows_[lane] > 0 ? next_[lane] : 0;
+    }
+    transaction.number(next_);
+    submitted.ticket = ++last_ticket_;
+    Pending& pending = queue_.emplace_back();
+    pending.ticket = submitted.ticket;
+    pending.arrived = now;
+    if (!buffers_.empty()) {
+      pending.body = std::move(buffers_.back());
+      buffers_.pop_back();
+    }
+    pending.body.swap(transaction.body_);
+    // Waiting for company, the flusher looks at the size only when told.
+    wake = idle_ || (queued_bytes_ < kEnoughBytes && queued_bytes_ + bytes >= kEnoughBytes);
+    queued_bytes_ += bytes;
+    queued_checkpoint_bytes_ += transaction.kept_bytes_;
+  }
+  if (wake) {
+    wake_.notify_one();
+  }
+  transaction.clear();
+  return submitted;
+}
+
+void SpoolCore::enqueue_own(std::string body) {
+  {
+    const std::lock_guard guard(queue_mutex_);
+    Pending& pending = queue_.emplace_back();
+    pending.ticket = last_ticket_;
+    pending.arrived = io::mono_now();
+    queued_bytes_ += format::padded(format::kFrameHeaderBytes + body.size());
+    pending.body = std::move(body);
+  }
+  wake_.notify_one();
+}
+
+void SpoolCore::on_commit(std::function<void(Ticket, const Status&)> call) {
+  const std::lock_guard guard(callbacks_mutex_);
+  callbacks_.push_back(std::move(call));
+}
+
+Status SpoolCore::flush(Nanos timeout) {
+  std::unique_lock lock(queue_mutex_);
+  const Ticket target = last_ticket_;
+  flush_upto_ = std::max(flush_upto_, target);
+  wake_.notify_one();
+  const bool in_time = done_.wait_for(lock, timeout, [&] { return committed() >= target; });
+  if (!in_time) {
+    return Error::unavailable("flush the spool: not on disk after {}{}{}", format_duration(timeout),
+                              health_text_.empty() ? "" : ": ", health_text_);
+  }
+  return {};
+}
+
+void SpoolCore::deliver_to(std::string_view consumer, Lane lane) {
+  const std::lock_guard guard(state_mutex_);
+  for (const auto& [name, of_lane] : consumers_) {
+    if (name == consumer && of_lane == lane) {
+      return;
+    }
+  }
+  consumers_.emplace_back(consumer, lane);
+}
+
+void SpoolCore::with_state(const std::function<void(const LogState&)>& use) const {
+  const std::lock_guard guard(state_mutex_);
+  use(state_);
+}
+
+SpoolStats SpoolCore::stats() const {
+  SpoolStats out;
+  {
+    const std::lock_guard guard(queue_mutex_);
+    const std::lock_guard state_guard(state_mutex_);
+    out = stats_;
+    out.spool_id = id_;
+    out.health = health_;
+    out.health_text = health_text_;
+    out.queued_bytes = queued_bytes_;
+    out.refused = refused_;
+    out.segments = segments_.size();
+    out.bytes = total_bytes();
+    out.commit_p50 = pacer_.quantile(0.5);
+    out.commit_p99 = pacer_.quantile(0.99);
+    out.commit_window = pacer_.window(io::mono_now());
+    for (const Lane lane : kAllLanes) {
+      LaneStats& facts = out.lanes[index_of(lane)];
+      facts.next_sequence = state_.next[index_of(lane)];
+      facts.oldest_sequence =
+          segments_.empty() ? 1 : segments_.front()->header.next[index_of(lane)];
+      facts.shed_rows = state_.gaps.rows(lane, GapReason::kShed);
+      facts.corrupt_rows = state_.gaps.rows(lane, GapReason::kCorrupt);
+    }
+  }
+  return out;
+}
+
+// ---- SegmentSource ----
+
+Result<SegmentSource::Opened> SpoolCore::find(Lane lane, std::uint64_t sequence) const {
+  const std::lock_guard guard(state_mutex_);
+  if (segments_.empty()) {
+    return Opened{};
+  }
+  std::size_t at = segments_.size() - 1;
+  while (at > 0 && segments_[at]->header.next[index_of(lane)] > sequence) {
+    --at;
+  }
+  Opened opened;
+  opened.segment = segments_[at];
+  opened.file = HW_TRY(files_.open(segments_[at]->path, io::OpenMode::kRead));
+  return opened;
+}
+
+Result<SegmentSource::Opened> SpoolCore::after(std::uint64_t generation) const {
+  const std::lock_guard guard(state_mutex_);
+  for (const auto& segment : segments_) {
+    if (segment->header.generation > generation) {
+      Opened opened;
+      opened.segment = segment;
+      opened.file = HW_TRY(files_.open(segment->path, io::OpenMode::kRead));
+      return opened;
+    }
+  }
+  return Opened{};
+}
+
+std::uint64_t SpoolCore::oldest(Lane lane) const {
+  const std::lock_guard guard(state_mutex_);
+  return segments_.empty() ? 1 : segments_.front()->header.next[index_of(lane)];
+}
+
+std::optional<Gap> SpoolCore::gap_in(Lane lane, std::uint64_t first, std::uint64_t last) const {
+  const std::lock_guard guard(state_mutex_);
+  const Gap* gap = state_.gaps.find(lane, first, last);
+  return gap == nullptr ? std::nullopt : std::optional(*gap);
+}
+
+std::optional<std::pair<std::uint64_t, KeptRow>> SpoolCore::kept_in(Lane lane, std::uint64_t first,
+                                                                    std::uint64_t last) const {
+  const std::lock_guard guard(state_mutex_);
+  const auto lane_byte = static_cast<std::uint8_t>(lane);
+  const auto found = state_.kept.lower_bound({lane_byte, first});
+  if (found == state_.kept.end() || found->first.first != lane_byte || found->first.second > last) {
+    return std::nullopt;
+  }
+  return std::pair(found->first.second, found->second);
+}
+
+void SpoolCore::report(const Gap& gap) {
+  std::string body;
+  format::put_gap(body, gap);
+  enqueue_own(std::move(body));
+}
+
+// ---- Spool ----
+
+Spool::Spool(std::unique_ptr<SpoolCore> core) : core_(std::move(core)) {}
+Spool::~Spool() = default;
+
+Result<std::unique_ptr<Spool>> Spool::open(io::Files& files, SpoolOptions options) {
+  HW_TRY(check(options));
+  const std::string dir = options.dir;
+  auto core = std::make_unique<SpoolCore>(files, std::move(options));
+  if (auto opened = core->open(); !opened) {
+    return std::move(opened).error().with("open spool '{}'", dir);
+  }
+  return std::unique_ptr<Spool>(new Spool(std::move(core)));
+}
+
+Result<Submitted> Spool::submit(Transaction& transaction) {
+  return core_->submit(transaction);
+}
+std::size_t Spool::max_transaction_bytes() const {
+  return core_->max_transaction_bytes();
+}
+void Spool::on_commit(std::function<void(Ticket, const Status&)> call) {
+  core_->on_commit(std::move(call));
+}
+Ticket Spool::committed() const {
+  return core_->committed();
+}
+Status Spool::flush(Nanos timeout) {
+  return core_->flush(timeout);
+}
+std::optional<std::uint64_t> Spool::cursor(std::string_view consumer, Lane lane,
+                                           std::uint16_t stream) const {
+  std::optional<std::uint64_t> found;
+  core_->with_state([&](const LogState& state) { found = state.cursor(consumer, lane, stream); });
+  return found;
+}
+std::string Spool::state(std::string_view key) const {
+  std::string blob;
+  core_->with_state([&](const LogState& state) {
+    if (const auto found = state.states.find(key); found != state.states.end()) {
+      blob = found->second;
+    }
+  });
+  return blob;
+}
+void Spool::for_each_state(
+    std::string_view prefix,
+    const std::function<void(std::string_view, std::string_view)>& call) const {
+  core_->with_state([&](const LogState& state) {
+    for (auto it = state.states.lower_bound(prefix);
+         it != state.states.end() && std::string_view(it->first).substr(0, prefix.size()) == prefix;
+         ++it) {
+      call(it->first, it->second);
+    }
+  });
+}
+std::vector<Gap> Spool::gaps() const {
+  std::vector<Gap> out;
+  core_->with_state([&](const LogState& state) { out = state.gaps.all(); });
+  return out;
+}
+void Spool::deliver_to(std::string_view consumer, Lane lane) {
+  core_->deliver_to(consumer, lane);
+}
+std::unique_ptr<SpoolReader> Spool::read(Lane lane, std::uint64_t from_sequence,
+                                         ReadOptions options) const {
+  return std::make_unique<LaneReader>(*core_, lane, from_sequence, options);
+}
+Id128 Spool::id() const {
+  return core_->id();
+}
+std::uint32_t Spool::epoch() const {
+  return core_->epoch();
+}
+SpoolStats Spool::stats() const {
+  return core_->stats();
+}
+
+}  // namespace headwater

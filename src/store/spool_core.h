@@ -1,0 +1,155 @@
+// SpoolCore: what is behind Spool. Three groups of members, by who touches them:
+//
+//   queue_mutex_   submitters and the flusher: frames that wait, sequences given, health
+//   state_mutex_   readers and the flusher: committed state and the list of segments
+//   no mutex       the flusher only (and open(), before it starts)
+//
+// Order where both are held: queue_mutex_ before state_mutex_. Neither is held during disk calls of
+// the flusher.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "store/commit_pacer.h"
+#include "store/log_state.h"
+#include "store/recovery.h"
+#include "store/segment.h"
+#include "store/spool.h"
+
+namespace headwater {
+
+class SpoolCore final : public SegmentSource {
+ public:
+  SpoolCore(io::Files& files, SpoolOptions options);
+  ~SpoolCore() override;
+  SpoolCore(const SpoolCore&) = delete;
+  SpoolCore& operator=(const SpoolCore&) = delete;
+
+  Status open();
+
+  Result<Submitted> submit(Transaction& transaction);
+  std::size_t max_transaction_bytes() const { return options_.segment_bytes / 2; }
+  void on_commit(std::function<void(Ticket, const Status&)> call);
+  Ticket committed() const { return committed_ticket_.load(std::memory_order_acquire); }
+  Status flush(Nanos timeout);
+  void deliver_to(std::string_view consumer, Lane lane);
+  SpoolStats stats() const;
+  Id128 id() const { return id_; }
+  std::uint32_t epoch() const { return epoch_; }
+  // Runs `use` on the committed state, under its lock.
+  void with_state(const std::function<void(const LogState&)>& use) const;
+
+  // SegmentSource
+  Result<Opened> find(Lane lane, std::uint64_t sequence) const override;
+  Result<Opened> after(std::uint64_t generation) const override;
+  std::uint64_t oldest(Lane lane) const override;
+  std::optional<Gap> gap_in(Lane lane, std::uint64_t first, std::uint64_t last) const override;
+  std::optional<std::pair<std::uint64_t, KeptRow>> kept_in(Lane lane, std::uint64_t first,
+                                                           std::uint64_t last) const override;
+  void report(const Gap& gap) override;
+
+ private:
+  // With this much waiting a commit begins at once: company would not make it much cheaper.
+  static constexpr std::size_t kEnoughBytes = 256 * 1024;
+
+  struct Pending {
+    Ticket ticket = 0;
+    std::string body;
+    MonoTime arrived;
+  };
+  // A frame for the next commit, made by the spool itself.
+  void enqueue_own(std::string body);
+  Status admit(const Transaction& transaction, std::size_t bytes);  // under queue_mutex_
+
+  // ---- flusher: spool_flusher.cc ----
+  void run();
+  bool wait_for_frames();  // false: stopped, and nothing waits
+  void commit_pending();
+  Status write_pending();
+  Status write_frames(std::size_t from, std::size_t to);
+  void applied(std::size_t from, std::size_t to);
+  void set_health(SpoolHealth health, std::string text);
+  void notify(const Status& status);
+  void update_room();
+
+  // ---- flusher: spool_segments.cc ----
+  std::string path_of(std::string_view name) const {
+    return options_.dir + "/" + std::string(name);
+  }
+  Status roll();
+  void close_active();
+  Status ensure_spare();
+  Status make_spare();
+  // Lets the oldest segment go. kExhausted when `shed` is false and it has rows that somebody
+  // still needs, or when it is the only one.
+  Status release_oldest(bool shed);
+  // What a release has to put on record first: gap records and kept rows.
+  Result<std::string> last_will(const Segment& oldest);
+  Status write_own(std::string_view body);
+  void drop_delivered_kept();  // under state_mutex_
+  // The highest sequence of a lane that all its consumers have had; nothing without consumers.
+  std::optional<std::uint64_t> delivered(Lane lane) const;  // under state_mutex_
+  // Every row of a closed segment was delivered to all its consumers.
+  bool nothing_needed(const Segment& segment) const;  // under state_mutex_
+  std::uint64_t total_bytes() const;                  // under state_mutex_
+  spool_format::OpenedEntry opened_entry() const;
+  spool_format::FrameHeader frame_header(std::string_view body, std::uint64_t number,
+                                         std::uint32_t tag) const;
+
+  io::Files& files_;
+  SpoolOptions options_;
+  std::unique_ptr<io::FileLock> lock_;
+  Id128 id_;
+  Id128 boot_id_;
+  std::uint32_t epoch_ = 1;
+  std::size_t reserve_ = 0;  // at the end of each segment: for gap records
+
+  mutable std::mutex queue_mutex_;
+  std::condition_variable wake_;
+  std::condition_variable done_;
+  std::vector<Pending> queue_;
+  std::vector<std::string> buffers_;  // bodies to use again
+  spool_format::Sequences next_{};    // sequences to give
+  Ticket last_ticket_ = 0;
+  Ticket flush_upto_ = 0;
+  std::size_t queued_bytes_ = 0;  // in queue_ and pending_
+  std::size_t queued_checkpoint_bytes_ = 0;
+  std::uint64_t room_ = 0;  // bytes that fit without letting anything go
+  std::uint64_t refused_ = 0;
+  bool stop_ = false;
+  bool idle_ = false;
+  SpoolHealth health_ = SpoolHealth::kOk;
+  std::string health_text_;
+
+  mutable std::mutex state_mutex_;
+  LogState state_;
+  std::deque<std::shared_ptr<Segment>> segments_;  // oldest first; the last is the active one
+  std::size_t spare_count_ = 0;
+  std::vector<std::pair<std::string, Lane>> consumers_;
+  SpoolStats stats_;
+  CommitPacer pacer_;
+
+  std::mutex callbacks_mutex_;
+  std::vector<std::function<void(Ticket, const Status&)>> callbacks_;
+  std::atomic<Ticket> committed_ticket_{0};
+
+  std::vector<Pending> pending_;  // taken from the queue, not committed yet
+  std::shared_ptr<Segment> active_;
+  std::unique_ptr<io::File> active_file_;
+  std::uint64_t committed_frame_ = 0;
+  std::uint64_t highest_generation_ = 0;
+  std::vector<std::string> spares_;  // names
+  std::thread flusher_;
+};
+
+}  // namespace headwater

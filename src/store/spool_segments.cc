@@ -1,0 +1,361 @@
+// Segments: begun, closed, let go. On the flusher thread (and in open(), before it runs).
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/crc32c.h"
+#include "io/loop.h"
+#include "store/frame_scanner.h"
+#include "store/lane_reader.h"
+#include "store/row_codec.h"
+#include "store/spool_core.h"
+
+namespace headwater {
+
+namespace format = spool_format;
+
+namespace {
+
+constexpr std::string_view kProgram = "headwater 0.1.0";
+constexpr std::size_t kZeroChunk = 1024 * 1024;
+
+}  // namespace
+
+format::OpenedEntry SpoolCore::opened_entry() const {
+  return {.epoch = epoch_,
+          .boot_id = boot_id_,
+          .wall = io::wall_now(),
+          .mono = io::mono_now(),
+          .program = kProgram};
+}
+
+std::uint64_t SpoolCore::total_bytes() const {
+  std::uint64_t sum = spare_count_ * options_.segment_bytes;
+  for (const auto& segment : segments_) {
+    sum += segment->header.file_bytes;
+  }
+  return sum;
+}
+
+// Everything up to active_->end is committed, nothing behind it will be.
+void SpoolCore::close_active() {
+  const std::lock_guard guard(state_mutex_);
+  active_->end_frame = committed_frame_ + 1;
+  active_->end_next = state_.next;
+  active_->end_wall = io::wall_now();
+  active_->closed.store(true, std::memory_order_release);
+  active_.reset();
+  active_file_.reset();
+}
+
+// Begins the next segment: header page and checkpoint into a spare, then its name, then the syncs.
+// A generation is never used twice, so what a failed attempt leaves behind is void.
+Status SpoolCore::roll() {
+  if (spares_.empty()) {
+    HW_TRY(ensure_spare());
+  }
+  if (active_) {
+    close_active();
+  }
+  const std::string spare = path_of(spares_.back());
+  spares_.pop_back();
+  auto segment = std::make_shared<Segment>();
+  format::SegmentHeader& header = segment->header;
+  header.spool_id = id_;
+  header.generation = ++highest_generation_;
+  header.file_bytes = options_.segment_bytes;
+  header.first_frame = committed_frame_ + 1;
+  header.epoch = epoch_;
+  header.boot_id = boot_id_;
+  header.wall = io::wall_now();
+  header.mono = io::mono_now();
+  segment->path = path_of(format::segment_name(header.generation));
+  std::string body;
+  {
+    const std::lock_guard guard(state_mutex_);
+    spare_count_ = spares_.size();
+    drop_delivered_kept();
+    header.next = state_.next;
+    state_.put_checkpoint(body, opened_entry());
+  }
+  format::FrameHeader frame = frame_header(body, header.first_frame, segment->tag());
+  frame.flags = format::kFlagCheckpoint;
+  std::string bytes = format::encode(header);
+  bytes.resize(format::kPageBytes + frame.frame_bytes(), '\0');
+  format::encode(frame, bytes.data() + format::kPageBytes);
+  std::copy(body.begin(), body.end(),
+            bytes.begin() + format::kPageBytes + format::kFrameHeaderBytes);
+
+  std::string path = spare;
+  const auto begin = [&]() -> Result<std::unique_ptr<io::File>> {
+    auto file = HW_TRY(files_.open(spare, io::OpenMode::kReadWrite));
+    HW_TRY(file->pwrite(0, bytes));
+    HW_TRY(files_.rename(spare, segment->path));
+    path = segment->path;
+    HW_TRY(file->sync());
+    HW_TRY(files_.sync_dir(options_.dir));
+    return file;
+  };
+  auto file = begin();
+  if (!file) {
+    // The file may be the reason: not used again.
+    (void)files_.remove(path);
+    return std::move(file).error().with("begin segment {}", header.generation);
+  }
+  active_file_ = std::move(file).value();
+  active_ = segment;
+  ++committed_frame_;
+  {
+    const std::lock_guard guard(state_mutex_);
+    active_->end = bytes.size();
+    segments_.push_back(segment);
+    stats_.written_bytes += bytes.size();
+  }
+  // The next one is made ready now: the release of old rows then finds room for its records here.
+  if (spares_.empty()) {
+    (void)ensure_spare();  // tried again when it is needed
+  }
+  return {};
+}
+
+Status SpoolCore::make_spare() {
+  const std::string name = format::spare_name(++highest_generation_);
+  const std::string path = path_of(name);
+  const auto make = [&]() -> Status {
+    auto file = HW_TRY(files_.open(path, io::OpenMode::kCreate));
+    HW_TRY(file->allocate(options_.segment_bytes));
+    if (options_.zero_fill) {
+      const std::string zeros(kZeroChunk, '\0');
+      for (std::uint64_t at = 0; at < options_.segment_bytes; at += zeros.size()) {
+        HW_TRY(file->pwrite(at, std::string_view(zeros).substr(
+                                    0, static_cast<std::size_t>(std::min<std::uint64_t>(
+                                           zeros.size(), options_.segment_bytes - at)))));
+      }
+    }
+    return file->sync();
+  };
+  if (Status made = make(); !made) {
+    (void)files_.remove(path);
+    return made;
+  }
+  spares_.push_back(name);
+  const std::lock_guard guard(state_mutex_);
+  spare_count_ = spares_.size();
+  return {};
+}
+
+Status SpoolCore::ensure_spare() {
+  std::uint64_t total = 0;
+  {
+    const std::lock_guard guard(state_mutex_);
+    total = total_bytes();
+  }
+  const auto free = files_.free_bytes(options_.dir);
+  const bool disk_has_room = free && *free >= options_.min_free + options_.segment_bytes;
+  Status made = Error::exhausted("store is full: {} bytes of {}", total, options_.max_bytes);
+  if (!disk_has_room) {
+    made = Error::exhausted("disk is full: less than {} bytes would be left to others",
+                            options_.min_free);
+  } else if (total + options_.segment_bytes <= options_.max_bytes) {
+    made = make_spare();
+    if (made) {
+      return made;
+    }
+  }
+  // Delivered segments first, they cost nothing; then by policy.
+  if (release_oldest(false)) {
+    return {};
+  }
+  if (options_.on_full == OnFull::kShedOldest && active_) {
+    Status released = release_oldest(true);
+    if (released) {
+      return released;
+    }
+    // Only one segment, or the disk fails: say what the disk said first, if it did.
+    if (made.error().code() == Code::kExhausted && !disk_has_room) {
+      return made;
+    }
+  }
+  // Admission keeps refuse and block within max_bytes; a frame that was accepted, and one that lost
+  // its segment to a failed sync, may take one segment more.
+  return disk_has_room ? make_spare() : std::move(made);
+}
+
+std::optional<std::uint64_t> SpoolCore::delivered(Lane lane) const {
+  std::optional<std::uint64_t> lowest;
+  for (const auto& [consumer, of_lane] : consumers_) {
+    if (of_lane == lane) {
+      const std::uint64_t upto = state_.lowest_cursor(consumer, lane);
+      lowest = std::min(lowest.value_or(upto), upto);
+    }
+  }
+  return lowest;
+}
+
+bool SpoolCore::nothing_needed(const Segment& segment) const {
+  for (const Lane lane : kAllLanes) {
+    const std::size_t i = index_of(lane);
+    if (segment.end_next[i] > segment.header.next[i] &&
+        delivered(lane).value_or(0) + 1 < segment.end_next[i]) {
+      return false;
+    }
+  }
+  return true;
+}
+
+void SpoolCore::drop_delivered_kept() {
+  for (auto it = state_.kept.begin(); it != state_.kept.end();) {
+    const auto upto = delivered(static_cast<Lane>(it->first.first));
+    if (upto && it->first.second <= *upto) {
+      state_.kept_bytes -= std::min(state_.kept_bytes, it->second.row.size());
+      it = state_.kept.erase(it);
+    } else {
+      ++it;
+    }
+  }
+}
+
+Result<std::string> SpoolCore::last_will(const Segment& oldest) {
+  std::string body;
+  std::vector<Gap> gaps;
+  std::pair<std::uint64_t, std::uint64_t> alerts{0, 0};  // not delivered: first, last
+  std::size_t budget = 0;
+  {
+    const std::lock_guard guard(state_mutex_);
+    drop_delivered_kept();
+    for (const Lane lane : kAllLanes) {
+      const std::uint64_t end = oldest.end_next[index_of(lane)];
+      const auto upto = delivered(lane);
+      const std::uint64_t first =
+          std::max(oldest.header.next[index_of(lane)], upto.value_or(0) + 1);
+      if (first >= end) {
+        continue;
+      }
+      if (lane == Lane::kAlerts && upto) {
+        alerts = {first, end - 1};
+        continue;
+      }
+      gaps.push_back({.lane = lane,
+                      .reason = GapReason::kShed,
+                      .first = first,
+                      .last = end - 1,
+                      .count = end - first,
+                      .from = oldest.header.wall,
+                      .to = oldest.end_wall});
+    }
+    // Kept rows are in memory and in every checkpoint: an eighth of a segment at most.
+    const std::size_t most = static_cast<std::size_t>(options_.segment_bytes / 8);
+    budget = most > state_.kept_bytes ? most - state_.kept_bytes : 0;
+  }
+  const std::uint64_t room = active_->header.file_bytes - active_->end;
+  const std::size_t gap_room = (kLanes + 2) * 128;
+  budget = static_cast<std::size_t>(
+      std::min<std::uint64_t>(budget, room > gap_room ? room - gap_room : 0));
+  if (alerts.first != 0) {
+    LaneReader reader(*this, Lane::kAlerts, alerts.first, {});
+    std::uint64_t kept_upto = alerts.first - 1;
+    for (bool more = true; more;) {
+      switch (HW_TRY(reader.next())) {
+        case ReadItem::kRow: {
+          const ReadRow& row = reader.row();
+          if (row.sequence > alerts.second) {
+            more = false;
+            break;
+          }
+          RowEncoder encoder;
+          encoder.append(row.row);
+          const std::size_t need = encoder.size() + 64;
+          if (need > budget) {
+            more = false;
+            break;
+          }
+          budget -= need;
+          format::put_kept(body, static_cast<std::uint8_t>(Lane::kAlerts), row.stream,
+                           {row.sequence, row.stored, encoder.bytes()});
+          kept_upto = row.sequence;
+          break;
+        }
+        case ReadItem::kGap:
+          more = reader.gap().last < alerts.second;
+          kept_upto = std::min(reader.gap().last, alerts.second);
+          break;
+        case ReadItem::kEnd:
+        case ReadItem::kDecisions:
+          more = false;
+          break;
+      }
+    }
+    if (kept_upto < alerts.second) {
+      gaps.push_back({.lane = Lane::kAlerts,
+                      .reason = GapReason::kShed,
+                      .first = kept_upto + 1,
+                      .last = alerts.second,
+                      .count = alerts.second - kept_upto,
+                      .from = oldest.header.wall,
+                      .to = oldest.end_wall});
+    }
+  }
+  for (const Gap& gap : gaps) {
+    format::put_gap(body, gap);
+  }
+  format::put_released(body, oldest.header.generation);
+  return body;
+}
+
+// One frame of the spool's own, committed at once; it may use the reserve.
+Status SpoolCore::write_own(std::string_view body) {
+  Pending own;
+  own.body = std::string(body);
+  if (active_->end + format::padded(format::kFrameHeaderBytes + body.size()) >
+      active_->header.file_bytes) {
+    return Error::exhausted("no room for gap records in this segment");
+  }
+  pending_.insert(pending_.begin(), std::move(own));
+  Status status = write_frames(0, 1);
+  if (status) {
+    const std::lock_guard guard(state_mutex_);
+    state_.apply(pending_.front().body, false, io::wall_now());
+  }
+  pending_.erase(pending_.begin());
+  return status;
+}
+
+Status SpoolCore::release_oldest(bool shed) {
+  std::shared_ptr<Segment> oldest;
+  {
+    const std::lock_guard guard(state_mutex_);
+    if (segments_.empty() || segments_.front() == active_ || segments_.size() < 2) {
+      return Error::exhausted("store is full with one segment");
+    }
+    oldest = segments_.front();
+    if (!shed && !nothing_needed(*oldest)) {
+      return Error::exhausted("store is full: {} bytes, and all rows are needed",
+                              options_.max_bytes);
+    }
+  }
+  if (shed) {
+    const std::string body = HW_TRY(last_will(*oldest));
+    HW_TRY(write_own(body));
+  }
+  bool pinned = false;
+  bool keep = false;
+  {
+    const std::lock_guard guard(state_mutex_);
+    segments_.pop_front();
+    pinned = oldest.use_count() > 1;
+    keep = !pinned && oldest->header.file_bytes == options_.segment_bytes &&
+           total_bytes() + options_.segment_bytes <= options_.max_bytes;
+  }
+  const std::string spare = format::spare_name(++highest_generation_);
+  if (keep && files_.rename(oldest->path, path_of(spare))) {
+    spares_.push_back(spare);
+    const std::lock_guard guard(state_mutex_);
+    spare_count_ = spares_.size();
+  } else {
+    HW_TRY(files_.remove(oldest->path));
+  }
+  HW_TRY(files_.sync_dir(options_.dir));
+  return keep ? Status() : make_spare();
+}
+
+}  // namespace headwater
