@@ -9,7 +9,7 @@
 //
 // A row's value covers the rows of its key with event time in (t - last, t], itself included; with
 // `rows: n` the n newest rows in order of arrival. Null and NaN values do not count. A value is
-// null while its field has fewer than `min_count` values in the window.
+// null while its field has fewer than `min_count` values in the window; a count never is.
 //
 // Order. The watermark of a key is its highest event time. Windows by time take a row that is older
 // than the watermark by up to `allowed_lateness`: it gets the window as of its own time, and later
@@ -66,7 +66,8 @@ struct WindowStats {
 
 class SlidingWindow {
  public:
-  // Invalid: no aggregate, two of one name, neither or both of `last` and `rows`, a zero bound.
+  // Invalid: no aggregate, two of one name, one with the name of a column the window reads, neither
+  // or both of `last` and `rows`, a zero bound.
   static Result<std::unique_ptr<SlidingWindow>> create(WindowOptions options);
   ~SlidingWindow();
 
@@ -76,8 +77,8 @@ class SlidingWindow {
   std::size_t keys() const;
   std::size_t held_rows() const;
 
-  // restore() replaces the state; corrupt if the bytes are damaged or come from a window with other
-  // fields or bounds (then nothing changes).
+  // restore() replaces the state. Corrupt if the bytes are damaged, invalid if they come from a
+  // window of another key, size, lateness, max_rows or other fields; then nothing changes.
   void save(ByteWriter& out) const;
   Status restore(ByteReader& in);
 
