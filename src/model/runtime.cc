@@ -75,6 +75,7 @@ Result<std::unique_ptr<Runtime>> start() {
   int count = 0;
   HW_TRY(take_status(*library.api, library.api->GetAvailableProviders(&names, &count)));
   made->info.providers.assign(names, names + count);
+  HW_TRY(take_status(*library.api, library.api->ReleaseAvailableProviders(names, count)));
   return {std::move(made)};
 }
 
