@@ -82,9 +82,13 @@ class ByteReader {
       fail();
       return T{};
     }
-    T value = load<T>(rest_.data());
+    const char* const at = rest_.data();
     rest_.remove_prefix(sizeof(T));
-    return value;
+    if constexpr (std::is_same_v<T, bool>) {
+      return *at != 0;  // a bool object of another byte would be undefined
+    } else {
+      return load<T>(at);
+    }
   }
   std::uint64_t get_varint();
   std::int64_t get_signed();

@@ -9,18 +9,24 @@
 namespace headwater {
 namespace {
 
+// Edits to get from a to b; swapping two neighbours is one (optimal string alignment).
 std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> before(b.size() + 1);
+  std::vector<std::size_t> above(b.size() + 1);
   std::vector<std::size_t> row(b.size() + 1);
   for (std::size_t j = 0; j <= b.size(); ++j) {
     row[j] = j;
   }
   for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
+    before.swap(above);
+    above.swap(row);
     row[0] = i;
     for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t above = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      diagonal = above;
+      row[j] =
+          std::min({above[j] + 1, row[j - 1] + 1, above[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
+        row[j] = std::min(row[j], before[j - 2] + 1);
+      }
     }
   }
   return row[b.size()];
@@ -117,7 +123,8 @@ std::string_view nearest_name(std::string_view name, std::span<const std::string
   std::size_t best_distance = std::max<std::size_t>(1, name.size() / 3) + 1;
   for (const std::string_view candidate : candidates) {
     const std::size_t distance = edit_distance(name, candidate);
-    if (distance < best_distance) {
+    // A name that shares no letter is no slip.
+    if (distance < best_distance && distance < std::max(name.size(), candidate.size())) {
       best = candidate;
       best_distance = distance;
     }
@@ -129,23 +136,37 @@ Result<std::uint64_t> parse_size(std::string_view text) {
   const auto bad = [&](std::string_view why) {
     return Error::invalid("'{}' is not a size such as 64MiB: {}", text.substr(0, 64), why);
   };
-  double number = 0;
-  const auto [end, error] =
-      std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
-  if (error != std::errc{} || number < 0) {
+  const char* const end = text.data() + text.size();
+  std::uint64_t whole = 0;
+  auto [at, error] = std::from_chars(text.data(), end, whole);
+  if (error == std::errc::result_out_of_range) {
+    return bad("it is too large");
+  }
+  if (error != std::errc{}) {
     return bad("expected a number");
   }
-  const std::string_view name = trim(text.substr(static_cast<std::size_t>(end - text.data())));
+  double fraction = 0;
+  if (at != end && *at == '.') {
+    double scale = 1;
+    for (++at; at != end && *at >= '0' && *at <= '9'; ++at) {
+      scale /= 10;
+      fraction += (*at - '0') * scale;
+    }
+  }
+  const std::string_view name = trim(text.substr(static_cast<std::size_t>(at - text.data())));
   if (name.empty()) {
     return bad("the unit is missing");
   }
   for (const SizeUnit& unit : kSizeUnits) {
     if (unit.name == name) {
-      const double bytes = number * static_cast<double>(unit.bytes);
-      if (bytes > 9e18) {
+      std::uint64_t bytes = 0;
+      const auto rest =
+          static_cast<std::uint64_t>(std::llround(fraction * static_cast<double>(unit.bytes)));
+      if (__builtin_mul_overflow(whole, unit.bytes, &bytes) ||
+          __builtin_add_overflow(bytes, rest, &bytes)) {
         return bad("it is too large");
       }
-      return static_cast<std::uint64_t>(std::llround(bytes));
+      return bytes;
     }
   }
   return bad("units are B KiB MiB GiB TiB KB MB GB TB");

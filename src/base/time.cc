@@ -3,6 +3,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <optional>
 
 namespace headwater {
 namespace {
@@ -55,6 +56,34 @@ constexpr std::array<Unit, 7> kUnits = {{{"d", kDaySeconds* kSecond},
                                          {"ms", 1'000'000},
                                          {"us", 1'000},
                                          {"ns", 1}}};
+
+// A decimal number in two parts, so that whole counts stay exact.
+struct Amount {
+  std::int64_t whole = 0;
+  double fraction = 0;  // [0, 1)
+};
+
+// Takes digits with an optional fraction off the front of `text`.
+std::optional<Amount> take_amount(std::string_view& text) {
+  Amount amount;
+  const char* const end = text.data() + text.size();
+  if (text.empty() || text.front() < '0' || text.front() > '9') {
+    return std::nullopt;
+  }
+  auto [at, error] = std::from_chars(text.data(), end, amount.whole);
+  if (error != std::errc{}) {
+    return std::nullopt;
+  }
+  if (at != end && *at == '.') {
+    double scale = 1;
+    for (++at; at != end && *at >= '0' && *at <= '9'; ++at) {
+      scale /= 10;
+      amount.fraction += (*at - '0') * scale;
+    }
+  }
+  text.remove_prefix(static_cast<std::size_t>(at - text.data()));
+  return amount;
+}
 
 }  // namespace
 
@@ -181,16 +210,13 @@ Result<Nanos> parse_duration(std::string_view text) {
   if (text.empty()) {
     return bad("it is empty");
   }
-  double total = 0;
+  std::int64_t total = 0;
   std::string_view rest = text;
   while (!rest.empty()) {
-    double number = 0;
-    const auto [end, error] =
-        std::from_chars(rest.data(), rest.data() + rest.size(), number, std::chars_format::fixed);
-    if (error != std::errc{} || number < 0 || rest.front() == '-') {
+    const auto amount = take_amount(rest);
+    if (!amount) {
       return bad("expected a number");
     }
-    rest.remove_prefix(static_cast<std::size_t>(end - rest.data()));
     std::size_t letters = 0;
     while (letters < rest.size() && rest[letters] >= 'a' && rest[letters] <= 'z') {
       ++letters;
@@ -206,12 +232,15 @@ Result<Nanos> parse_duration(std::string_view text) {
     if (unit == nullptr) {
       return name.empty() ? bad("the unit is missing") : bad("units are ns us ms s m h d");
     }
-    total += number * static_cast<double>(unit->ns);
+    std::int64_t part = 0;
+    if (__builtin_mul_overflow(amount->whole, unit->ns, &part) ||
+        __builtin_add_overflow(total, part, &total) ||
+        __builtin_add_overflow(
+            total, std::llround(amount->fraction * static_cast<double>(unit->ns)), &total)) {
+      return bad("it is longer than 292 years");
+    }
   }
-  if (total > 9.2e18) {
-    return bad("it is longer than 292 years");
-  }
-  return Nanos{static_cast<std::int64_t>(std::llround(total))};
+  return Nanos{total};
 }
 
 std::string format_duration(Nanos value) {

@@ -32,8 +32,19 @@ char* Arena::allocate_slow(std::size_t bytes) {
 
 std::string_view Arena::copy(std::string_view bytes) {
   char* const to = allocate(bytes.size());
-  std::memcpy(to, bytes.data(), bytes.size());
+  if (!bytes.empty()) {  // an empty view may point nowhere
+    std::memcpy(to, bytes.data(), bytes.size());
+  }
   return {to, bytes.size()};
+}
+
+void Arena::swap(Arena& other) noexcept {
+  std::swap(chunks_, other.chunks_);
+  std::swap(current_, other.current_);
+  std::swap(next_, other.next_);
+  std::swap(end_, other.end_);
+  std::swap(used_, other.used_);
+  std::swap(held_, other.held_);
 }
 
 void Arena::shrink_last(char* begin, std::size_t keep) {

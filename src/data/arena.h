@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace headwater {
@@ -19,8 +20,13 @@ class Arena {
   static constexpr std::size_t kChunkBytes = 64 * 1024;
 
   Arena() = default;
-  Arena(Arena&&) noexcept = default;
-  Arena& operator=(Arena&&) noexcept = default;
+  // The source is left empty and may be used again.
+  Arena(Arena&& other) noexcept { swap(other); }
+  Arena& operator=(Arena&& other) noexcept {
+    Arena taken(std::move(other));
+    swap(taken);
+    return *this;
+  }
 
   // Uninitialised bytes, unaligned; never null.
   char* allocate(std::size_t bytes);
@@ -43,6 +49,7 @@ class Arena {
     std::size_t size = 0;  // usable, without the padding
   };
   char* allocate_slow(std::size_t bytes);
+  void swap(Arena& other) noexcept;
 
   std::vector<Chunk> chunks_;
   std::size_t current_ = 0;  // index of the chunk that is being filled

@@ -27,10 +27,10 @@ enum RowFlags : std::uint32_t {
   kRowTimeFuture =
       1U << 1,         // event time beyond max_future: kept as said, not used for order or windows
   kRowLate = 1U << 2,  // older than the watermark of its key
-  kRowUndecoded = 1U << 3,  // payload could not be decoded: goes to the dead-letter lane
-  kRowReplayed = 1U << 4,   // read back from the spool after a restart; not stored with the row
-  kRowDeclaredId = 1U << 6,    // `identity` is a declared message id: a second one is a duplicate
-  kRowDuplicate = 1U << 5,  // its identity is already stored; not stored again
+  kRowUndecoded = 1U << 3,   // payload could not be decoded: goes to the dead-letter lane
+  kRowReplayed = 1U << 4,    // read back from the spool after a restart; not stored with the row
+  kRowDeclaredId = 1U << 6,  // `identity` is a declared message id: a second one is a duplicate
+  kRowDuplicate = 1U << 5,   // its identity is already stored; not stored again
 };
 
 struct Row {
@@ -70,7 +70,7 @@ class Batch {
   std::span<const Row> all_rows() const { return rows_; }
 
   // Columns, in the order they were added. add_column() replaces one of the same name; all rows
-  // start null.
+  // start null. References to columns are good until the next add_column() or clear().
   const Schema& schema() const { return schema_; }
   Column& add_column(std::string_view name, Type type);
   Column* find(std::string_view name);

@@ -39,6 +39,12 @@ void Column::grow(std::size_t rows) {
   bits_.resize((rows + 63) / 64, 0);
 }
 
+void Column::set_null(std::size_t row) {
+  const std::size_t width = type_width(type_);
+  bits_[row / 64] &= ~(std::uint64_t{1} << (row % 64));
+  std::memset(buffer_.get() + row * width, 0, width);
+}
+
 void Column::set_all_valid() {
   std::fill(bits_.begin(), bits_.end(), ~std::uint64_t{0});
   if (rows_ % 64 != 0) {

@@ -31,7 +31,7 @@ class Column {
 
   bool valid(std::size_t row) const { return ((bits_[row / 64] >> (row % 64)) & 1) != 0; }
   void set_valid(std::size_t row) { bits_[row / 64] |= std::uint64_t{1} << (row % 64); }
-  void set_null(std::size_t row) { bits_[row / 64] &= ~(std::uint64_t{1} << (row % 64)); }
+  void set_null(std::size_t row);
   void set_all_valid();
   bool all_valid() const;
   std::size_t null_count() const;

@@ -18,6 +18,13 @@ std::int64_t read_clock(clockid_t clock) {
   return std::int64_t{at.tv_sec} * 1'000'000'000 + at.tv_nsec;
 }
 
+constexpr std::size_t kFewTimers = 64;  // below it cancelled timers are left to their time
+
+// What epoll hands back: the descriptor and the generation of its watch.
+std::uint64_t tag(int fd, std::uint32_t generation) {
+  return std::uint64_t{generation} << 32 | static_cast<std::uint32_t>(fd);
+}
+
 }  // namespace
 
 MonoTime mono_now() {
@@ -40,7 +47,7 @@ Result<std::unique_ptr<Loop>> Loop::create() {
   }
   epoll_event event{};
   event.events = EPOLLIN;
-  event.data.fd = wake_fd;
+  event.data.u64 = tag(wake_fd, 0);
   if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, wake_fd, &event) != 0) {
     const int error = errno;
     close(wake_fd);
@@ -58,13 +65,14 @@ Loop::~Loop() {
 }
 
 Status Loop::watch(int fd, std::uint32_t events, std::function<void(std::uint32_t)> ready) {
+  const std::uint32_t generation = next_generation_++;
   epoll_event event{};
   event.events = events;
-  event.data.fd = fd;
+  event.data.u64 = tag(fd, generation);
   if (epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) != 0) {
     return Error::from_errno(errno, "watch a descriptor");
   }
-  watches_[fd] = std::make_shared<Watch>(Watch{events, std::move(ready)});
+  watches_[fd] = std::make_shared<Watch>(Watch{events, generation, std::move(ready)});
   return {};
 }
 
@@ -78,7 +86,7 @@ Status Loop::rewatch(int fd, std::uint32_t events) {
   }
   epoll_event event{};
   event.events = events;
-  event.data.fd = fd;
+  event.data.u64 = tag(fd, found->second->generation);
   if (epoll_ctl(epoll_fd_, EPOLL_CTL_MOD, fd, &event) != 0) {
     return Error::from_errno(errno, "rewatch a descriptor");
   }
@@ -101,7 +109,14 @@ TimerId Loop::after(Nanos delay, std::function<void()> call) {
 }
 
 void Loop::cancel(TimerId id) {
-  timers_.erase(id);
+  if (timers_.erase(id) > 0 && heap_.size() > kFewTimers && heap_.size() > 2 * timers_.size()) {
+    drop_cancelled();
+  }
+}
+
+void Loop::drop_cancelled() {
+  std::erase_if(heap_, [&](const Timer& timer) { return !timers_.contains(timer.id); });
+  std::make_heap(heap_.begin(), heap_.end(), std::greater<>{});
 }
 
 void Loop::post(std::function<void()> call) {
@@ -149,13 +164,15 @@ void Loop::run_once(Nanos timeout) {
   now_ = mono_now();
   for (int i = 0; i < count; ++i) {
     const epoll_event& event = events[static_cast<std::size_t>(i)];
-    if (event.data.fd == wake_fd_) {
+    const auto fd = static_cast<int>(event.data.u64 & 0xffffffffU);
+    if (fd == wake_fd_) {
       std::uint64_t drained = 0;
       (void)!read(wake_fd_, &drained, sizeof drained);
       continue;
     }
-    const auto found = watches_.find(event.data.fd);
-    if (found != watches_.end()) {
+    const auto found = watches_.find(fd);
+    // A callback of this round may have closed the descriptor, and another taken its number.
+    if (found != watches_.end() && found->second->generation == event.data.u64 >> 32) {
       const std::shared_ptr<Watch> watch = found->second;  // the callback may unwatch itself
       watch->ready(event.events);
     }

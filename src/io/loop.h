@@ -58,22 +58,27 @@ class Loop {
  private:
   struct Watch {
     std::uint32_t events = 0;
+    std::uint32_t generation = 0;  // tells a watch from an earlier one of the same descriptor
     std::function<void(std::uint32_t)> ready;
   };
   struct Timer {
     MonoTime at;
     TimerId id = 0;
-    bool operator>(const Timer& other) const { return at > other.at; }
+    bool operator>(const Timer& other) const {
+      return at != other.at ? at > other.at : id > other.id;
+    }
   };
 
   Loop(int epoll_fd, int wake_fd);
   void run_timers();
+  void drop_cancelled();
   void run_posts();
 
   int epoll_fd_;
   int wake_fd_;
   std::unordered_map<int, std::shared_ptr<Watch>> watches_;
-  std::vector<Timer> heap_;  // min-heap by time; cancelled timers stay until their time
+  std::uint32_t next_generation_ = 1;
+  std::vector<Timer> heap_;  // min-heap by time; at most half of it are cancelled timers
   std::unordered_map<TimerId, std::function<void()>> timers_;
   TimerId next_timer_ = 1;
   std::function<bool()> round_end_;
