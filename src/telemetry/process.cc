@@ -9,7 +9,11 @@
 #include <unistd.h>
 
 #include <array>
+#include <string>
 #include <string_view>
+#include <utility>
+
+#include "telemetry/log.h"
 
 namespace headwater::telemetry {
 namespace {
@@ -108,6 +112,16 @@ std::vector<Registry::Callback> register_process_metrics(Registry& registry) {
   out.push_back(registry.gauge_from("process_start_time_seconds",
                                     "When the process started, since 1970 UTC.", {},
                                     [started = start_seconds()] { return started; }));
+  for (const auto& [level, name] :
+       {std::pair{log::Level::kDebug, "debug"}, std::pair{log::Level::kInfo, "info"},
+        std::pair{log::Level::kWarn, "warn"}, std::pair{log::Level::kError, "error"}}) {
+    out.push_back(registry.counter_from(
+        "headwater_log_lines_total", "Log lines written.", {{"level", name}},
+        [severity = level] { return static_cast<double>(log::lines(severity)); }));
+  }
+  out.push_back(registry.counter_from("headwater_log_suppressed_lines_total",
+                                      "Warnings and errors held back by the limit per call site.",
+                                      {}, [] { return static_cast<double>(log::suppressed()); }));
   return out;
 }
 

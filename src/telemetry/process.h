@@ -9,6 +9,7 @@
 
 namespace headwater::telemetry {
 
+// And the log's own: headwater_log_lines_total{level}, headwater_log_suppressed_lines_total.
 // Keep the result as long as the registry is scraped.
 [[nodiscard]] std::vector<Registry::Callback> register_process_metrics(Registry& registry);
 

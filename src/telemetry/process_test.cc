@@ -5,6 +5,9 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <string>
+
+#include "telemetry/log.h"
 
 namespace headwater::telemetry {
 namespace {
@@ -12,6 +15,19 @@ namespace {
 double value_of(const std::string& text, const std::string& name) {
   const auto at = text.find("\n" + name + " ");
   return at == std::string::npos ? -1 : std::strtod(text.c_str() + at + name.size() + 2, nullptr);
+}
+
+TEST(ProcessMetrics, CountTheLogsLines) {
+  Registry registry;
+  const auto callbacks = register_process_metrics(registry);
+  const auto count = [&] {
+    return value_of(registry.prometheus_text(), "headwater_log_lines_total{level=\"error\"}");
+  };
+  const auto before = count();
+  log::configure({.sink = [](std::string_view) {}});
+  log::error("x");
+  log::configure({});
+  EXPECT_EQ(count(), before + 1);
 }
 
 TEST(ProcessMetrics, TellMemoryFilesThreadsAndStart) {
