@@ -160,7 +160,7 @@ void put_next(std::string& out, const Sequences& next) {
   ByteWriter writer(out);
   writer.put(static_cast<std::uint8_t>(next.size()));
   for (const std::uint64_t sequence : next) {
-    writer.put(sequence);
+    writer.put_varint(sequence);
   }
   end_entry(out, begun);
 }
@@ -171,7 +171,7 @@ std::optional<Sequences> decode_next(std::string_view content) {
   next.fill(1);
   const std::size_t count = in.get<std::uint8_t>();
   for (std::size_t lane = 0; lane < count; ++lane) {
-    const auto sequence = in.get<std::uint64_t>();
+    const std::uint64_t sequence = in.get_varint();
     if (lane < next.size()) {
       next[lane] = sequence;
     }

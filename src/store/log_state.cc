@@ -21,6 +21,19 @@ LogState::Applied LogState::apply(std::string_view body, bool checkpoint, WallTi
     *this = LogState();
     next = before;
   }
+  // The lane goes on at `first`: sequences before it that nobody has seen are missing.
+  const auto advance = [&](std::size_t lane, std::uint64_t first) {
+    if (first > next[lane]) {
+      applied.missing.push_back({.lane = static_cast<Lane>(lane),
+                                 .reason = GapReason::kCorrupt,
+                                 .first = next[lane],
+                                 .last = first - 1,
+                                 .count = first - next[lane],
+                                 .from = at,
+                                 .to = at});
+      next[lane] = first;
+    }
+  };
   format::EntryReader entries(body);
   format::Entry entry;
   while (entries.next(&entry)) {
@@ -32,17 +45,8 @@ LogState::Applied LogState::apply(std::string_view body, bool checkpoint, WallTi
         if (!good) {
           break;
         }
-        std::uint64_t& expected = next[entry.lane];
-        if (rows->first > expected) {
-          applied.missing.push_back({.lane = static_cast<Lane>(entry.lane),
-                                     .reason = GapReason::kCorrupt,
-                                     .first = expected,
-                                     .last = rows->first - 1,
-                                     .count = rows->first - expected,
-                                     .from = at,
-                                     .to = at});
-        }
-        expected = std::max(expected, rows->first + rows->count);
+        advance(entry.lane, rows->first);
+        next[entry.lane] = std::max(next[entry.lane], rows->first + rows->count);
         applied.rows[entry.lane] += rows->count;
         break;
       }
@@ -97,8 +101,9 @@ LogState::Applied LogState::apply(std::string_view body, bool checkpoint, WallTi
         const auto sequences = format::decode_next(entry.content);
         good = sequences.has_value();
         for (std::size_t lane = 0; good && lane < kLanes; ++lane) {
-          next[lane] = std::max(next[lane], (*sequences)[lane]);
+          advance(lane, (*sequences)[lane]);
         }
+        applied.told_next = applied.told_next || good;
         break;
       }
       case format::EntryType::kOpened: {

@@ -34,8 +34,9 @@ class LogState {
     bool ok =
         true;  // false: an entry that makes no sense (its frame was whole: a bug or an attack)
     std::array<std::uint64_t, kLanes> rows{};
-    // Rows whose sequence is beyond the next one: what lies between is missing.
+    // Where a sequence is beyond the next one: what lies between is missing.
     std::vector<Gap> missing;
+    bool told_next = false;  // the frame says how far every lane has come
   };
   // A checkpoint replaces everything but `next`, of which the larger counts.
   Applied apply(std::string_view body, bool checkpoint, WallTime at);

@@ -229,7 +229,8 @@ Result<RecoveredLog> recover_log(io::Files& files, std::string_view dir) {
             log.corrupt.push_back(gap);
           }
           for (std::size_t lane = 0; lane < kLanes; ++lane) {
-            bytes_lost[lane] = applied.rows[lane] > 0 ? 0 : bytes_lost[lane];
+            const bool known = applied.told_next || applied.rows[lane] > 0;
+            bytes_lost[lane] = known ? 0 : bytes_lost[lane];
           }
           ++log.frames;
           unsure.emplace_back(scanner.header().number, scanner.frame_offset());

@@ -229,6 +229,8 @@ Result<Submitted> SpoolCore::submit(Transaction& transaction) {
     Pending& pending = queue_.emplace_back();
     pending.ticket = submitted.ticket;
     pending.arrived = now;
+    pending.bytes = bytes;
+    pending.end = next_;
     if (!buffers_.empty()) {
       pending.body = std::move(buffers_.back());
       buffers_.pop_back();
@@ -252,8 +254,10 @@ void SpoolCore::enqueue_own(std::string body) {
     Pending& pending = queue_.emplace_back();
     pending.ticket = last_ticket_;
     pending.arrived = io::mono_now();
-    queued_bytes_ += format::padded(format::kFrameHeaderBytes + body.size());
+    pending.bytes = format::padded(format::kFrameHeaderBytes + body.size());
+    pending.end = next_;
     pending.body = std::move(body);
+    queued_bytes_ += pending.bytes;
   }
   wake_.notify_one();
 }

@@ -66,6 +66,9 @@ class SpoolCore final : public SegmentSource {
     Ticket ticket = 0;
     std::string body;
     MonoTime arrived;
+    std::size_t bytes = 0;          // counted in queued_bytes_
+    spool_format::Sequences end{};  // next sequences behind this frame
+    bool tells_next = false;        // its body ends with a next entry
   };
   // A frame for the next commit, made by the spool itself.
   void enqueue_own(std::string body);
@@ -88,7 +91,8 @@ class SpoolCore final : public SegmentSource {
   }
   Status roll();
   void close_active();
-  Status ensure_spare();
+  // With `beyond`, max_bytes may be exceeded by a segment rather than fail.
+  Status ensure_spare(bool beyond);
   Status make_spare();
   // Lets the oldest segment go. kExhausted when `shed` is false and it has rows that somebody
   // still needs, or when it is the only one.

@@ -109,7 +109,6 @@ Status SpoolCore::write_pending() {
     }
     HW_TRY(write_frames(0, count));
     applied(0, count);
-    update_room();
     notify({});
   }
   return {};
@@ -133,6 +132,12 @@ format::FrameHeader SpoolCore::frame_header(std::string_view body, std::uint64_t
 // still in pending_, go to a new one. After a write that found the disk full the place stays.
 Status SpoolCore::write_frames(std::size_t from, std::size_t to) {
   static constexpr std::array<char, 8> kPadding{};
+  // Once a commit, so that damage to it is told apart exactly from rows that never were.
+  Pending& last = pending_[to - 1];
+  if (!last.tells_next) {
+    format::put_next(last.body, last.end);
+    last.tells_next = true;
+  }
   std::vector<std::array<char, format::kFrameHeaderBytes>> headers(to - from);
   std::vector<std::string_view> parts;
   parts.reserve(3 * headers.size());
@@ -191,9 +196,10 @@ void SpoolCore::applied(std::size_t from, std::size_t to) {
       for (std::size_t lane = 0; lane < kLanes; ++lane) {
         stats_.lanes[lane].rows += facts.rows[lane];
       }
-      bytes += format::padded(format::kFrameHeaderBytes + pending_[i].body.size());
+      bytes += pending_[i].bytes;
     }
   }
+  update_room();
   {
     const std::lock_guard guard(queue_mutex_);
     queued_bytes_ -= bytes;

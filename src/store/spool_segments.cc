@@ -48,11 +48,11 @@ void SpoolCore::close_active() {
   active_file_.reset();
 }
 
-// Begins the next segment: header page and checkpoint into a spare, then its name, then the syncs.
+// Begins the next segment: a spare gets its name, header page and checkpoint, then the syncs.
 // A generation is never used twice, so what a failed attempt leaves behind is void.
 Status SpoolCore::roll() {
   if (spares_.empty()) {
-    HW_TRY(ensure_spare());
+    HW_TRY(ensure_spare(true));
   }
   if (active_) {
     close_active();
@@ -88,10 +88,10 @@ Status SpoolCore::roll() {
 
   std::string path = spare;
   const auto begin = [&]() -> Result<std::unique_ptr<io::File>> {
-    auto file = HW_TRY(files_.open(spare, io::OpenMode::kReadWrite));
-    HW_TRY(file->pwrite(0, bytes));
     HW_TRY(files_.rename(spare, segment->path));
     path = segment->path;
+    auto file = HW_TRY(files_.open(path, io::OpenMode::kReadWrite));
+    HW_TRY(file->pwrite(0, bytes));
     HW_TRY(file->sync());
     HW_TRY(files_.sync_dir(options_.dir));
     return file;
@@ -113,7 +113,7 @@ Status SpoolCore::roll() {
   }
   // The next one is made ready now: the release of old rows then finds room for its records here.
   if (spares_.empty()) {
-    (void)ensure_spare();  // tried again when it is needed
+    (void)ensure_spare(false);  // tried again when it is needed
   }
   return {};
 }
@@ -144,7 +144,7 @@ Status SpoolCore::make_spare() {
   return {};
 }
 
-Status SpoolCore::ensure_spare() {
+Status SpoolCore::ensure_spare(bool beyond) {
   std::uint64_t total = 0;
   {
     const std::lock_guard guard(state_mutex_);
@@ -178,7 +178,7 @@ Status SpoolCore::ensure_spare() {
   }
   // Admission keeps refuse and block within max_bytes; a frame that was accepted, and one that lost
   // its segment to a failed sync, may take one segment more.
-  return disk_has_room ? make_spare() : std::move(made);
+  return beyond && disk_has_room ? make_spare() : std::move(made);
 }
 
 std::optional<std::uint64_t> SpoolCore::delivered(Lane lane) const {
@@ -306,6 +306,7 @@ Result<std::string> SpoolCore::last_will(const Segment& oldest) {
 Status SpoolCore::write_own(std::string_view body) {
   Pending own;
   own.body = std::string(body);
+  own.tells_next = true;  // a release has no rows
   if (active_->end + format::padded(format::kFrameHeaderBytes + body.size()) >
       active_->header.file_bytes) {
     return Error::exhausted("no room for gap records in this segment");

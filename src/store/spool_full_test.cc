@@ -1,0 +1,324 @@
+// Full disks, failing disks, limits.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cerrno>
+#include <thread>
+
+#include "store/testing.h"
+
+namespace headwater {
+namespace {
+
+using Texts = std::vector<std::string>;
+using io::DiskCall;
+
+struct SpoolFull : ::testing::Test {
+  std::unique_ptr<Spool> open() {
+    auto spool = Spool::open(disk, options);
+    HW_CHECK(spool.ok(), spool ? "" : spool.error().text());
+    return std::move(spool).value();
+  }
+  static bool until(const std::function<bool()>& holds) {
+    const auto end = std::chrono::steady_clock::now() + kPatience;
+    while (!holds()) {
+      if (std::chrono::steady_clock::now() > end) {
+        return false;
+      }
+      std::this_thread::yield();
+    }
+    return true;
+  }
+  // Appends rows of 20 kB until one is refused; returns how many were taken.
+  static std::size_t fill(Spool& spool, std::size_t most) {
+    Transaction transaction;
+    for (std::size_t i = 0; i < most; ++i) {
+      transaction.clear();
+      transaction.append(Lane::kReadings, 0, sample_row(fmt::format("{} {}", i, kBig)));
+      if (!spool.submit(transaction)) {
+        return i;
+      }
+      HW_CHECK(spool.flush(kPatience).ok(), "the disk works");
+    }
+    return most;
+  }
+  static inline const std::string kBig = std::string(20'000, 'x');
+
+  io::FaultFiles disk{5};
+  SpoolOptions options = small_options();
+};
+
+TEST_F(SpoolFull, ShedsTheOldestSegmentBehindAGapRecord) {
+  auto spool = open();
+  EXPECT_EQ(fill(*spool, 200), 200U);
+  const auto stats = spool->stats();
+  EXPECT_LE(stats.bytes, options.max_bytes);
+  const std::uint64_t oldest = stats.lanes[1].oldest_sequence;
+  ASSERT_GT(oldest, 100U);
+  EXPECT_EQ(stats.lanes[1].shed_rows, oldest - 1);
+  ASSERT_EQ(spool->gaps().size(), 1U) << "they touch: one record";
+  const Gap gap = spool->gaps()[0];
+  EXPECT_EQ(gap.first, 1U);
+  EXPECT_EQ(gap.last, oldest - 1);
+  EXPECT_EQ(gap.count, oldest - 1);
+  EXPECT_EQ(gap.reason, GapReason::kShed);
+  const auto rows = read_lane(*spool, Lane::kReadings);
+  EXPECT_EQ(rows[0], fmt::format("shed 1-{}", oldest - 1));
+  EXPECT_EQ(rows.size(), 200 - (oldest - 1) + 1);
+  spool.reset();
+  disk.restart(0.0);
+  spool = open();
+  EXPECT_EQ(spool->gaps(), std::vector<Gap>{gap});
+  EXPECT_EQ(read_lane(*spool, Lane::kReadings), rows);
+}
+
+TEST_F(SpoolFull, DeliveredRowsAreLetGoWithoutARecord) {
+  auto spool = open();
+  spool->deliver_to("uplink", Lane::kReadings);
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_EQ(fill(*spool, 10), 10U);
+    Transaction transaction;
+    transaction.cursor("uplink", Lane::kReadings, kAllStreams,
+                       spool->stats().lanes[1].next_sequence - 1);
+    ASSERT_TRUE(spool->submit(transaction).ok());
+    ASSERT_TRUE(spool->flush(kPatience).ok());
+  }
+  EXPECT_GT(spool->stats().lanes[1].oldest_sequence, 1U);
+  EXPECT_TRUE(spool->gaps().empty());
+}
+
+TEST_F(SpoolFull, AlertsThatWereNotDeliveredAreCarriedForward) {
+  auto spool = open();
+  spool->deliver_to("pager", Lane::kAlerts);
+  for (int i = 0; i < 5; ++i) {
+    append(*spool, fmt::format("alert {}", i), Lane::kAlerts);
+  }
+  ASSERT_EQ(fill(*spool, 100), 100U);
+  append(*spool, "alert 5", Lane::kAlerts);
+  ASSERT_TRUE(spool->flush(kPatience).ok());
+  const Texts all = {"alert 0", "alert 1", "alert 2", "alert 3", "alert 4", "alert 5"};
+  EXPECT_EQ(read_lane(*spool, Lane::kAlerts), all);
+  EXPECT_EQ(spool->stats().lanes[0].shed_rows, 0U);
+  spool.reset();
+  disk.restart(0.0);
+  spool = open();
+  spool->deliver_to("pager", Lane::kAlerts);
+  EXPECT_EQ(read_lane(*spool, Lane::kAlerts), all);
+  EXPECT_EQ(read_lane(*spool, Lane::kAlerts, 3), Texts(all.begin() + 2, all.end()));
+  // Once delivered they are not carried any longer.
+  Transaction transaction;
+  transaction.cursor("pager", Lane::kAlerts, kAllStreams, 5);
+  ASSERT_TRUE(spool->submit(transaction).ok());
+  ASSERT_EQ(fill(*spool, 60), 60U);
+  EXPECT_EQ(read_lane(*spool, Lane::kAlerts, 6), Texts{"alert 5"});
+  EXPECT_EQ(read_lane(*spool, Lane::kAlerts, 1), Texts{"alert 5"});
+}
+
+TEST_F(SpoolFull, MoreAlertsThanCanBeCarriedLeaveAGapRecord) {
+  auto spool = open();
+  spool->deliver_to("pager", Lane::kAlerts);
+  for (int i = 0; i < 300; ++i) {
+    append(*spool, kBig.substr(0, 10'000), Lane::kAlerts);
+    ASSERT_TRUE(spool->flush(kPatience).ok());
+  }
+  auto reader = spool->read(Lane::kAlerts, 1);
+  std::uint64_t expected = 1;
+  std::uint64_t rows = 0;
+  std::uint64_t shed = 0;
+  for (ReadItem item = reader->next().value(); item != ReadItem::kEnd;
+       item = reader->next().value()) {
+    if (item == ReadItem::kGap) {
+      EXPECT_EQ(reader->gap().reason, GapReason::kShed);
+      EXPECT_EQ(reader->gap().first, expected);
+      expected = reader->gap().last + 1;
+      shed += reader->gap().count;
+    } else {
+      EXPECT_EQ(reader->row().sequence, expected++);
+      ++rows;
+    }
+  }
+  EXPECT_EQ(rows + shed, 300U);
+  EXPECT_EQ(spool->stats().lanes[0].shed_rows, shed);
+}
+
+TEST_F(SpoolFull, RefusesWhenFullAndTakesAgainAfterDelivery) {
+  for (const OnFull on_full : {OnFull::kRefuse, OnFull::kBlock}) {
+    disk.restart(0.0);
+    options.dir = on_full == OnFull::kRefuse ? "refuse" : "block";
+    options.on_full = on_full;
+    auto spool = open();
+    spool->deliver_to("uplink", Lane::kReadings);
+    const std::size_t taken = fill(*spool, 1000);
+    EXPECT_GT(taken, 15U);
+    EXPECT_LT(taken, 60U);
+    Transaction transaction;
+    transaction.append(Lane::kReadings, 0, sample_row(kBig));
+    EXPECT_EQ(spool->submit(transaction).error().code(), Code::kExhausted);
+    EXPECT_EQ(transaction.rows(), 1U);
+    EXPECT_EQ(spool->stats().refused, 2U);
+    EXPECT_LE(spool->stats().bytes, options.max_bytes);
+    EXPECT_TRUE(spool->gaps().empty());
+    // The cursor that makes room is taken.
+    Transaction cursor;
+    cursor.cursor("uplink", Lane::kReadings, kAllStreams, taken);
+    ASSERT_TRUE(spool->submit(cursor).ok());
+    ASSERT_TRUE(spool->flush(kPatience).ok());
+    EXPECT_TRUE(spool->submit(transaction).ok());
+    EXPECT_GT(fill(*spool, 10), 9U);
+    EXPECT_TRUE(spool->gaps().empty());
+  }
+}
+
+TEST_F(SpoolFull, AFullDiskIsReportedKeptOutAndOutlived) {
+  disk.set_capacity(600'000);  // two segments
+  options.on_full = OnFull::kRefuse;
+  auto spool = open();
+  const std::size_t taken = fill(*spool, 1000);
+  EXPECT_GT(taken, 5U);
+  EXPECT_LT(taken, 30U);
+  Transaction transaction;
+  transaction.append(Lane::kReadings, 0, sample_row("x"));
+  disk.set_capacity(~std::uint64_t{0});
+  // The room is measured at the next commit.
+  Transaction state;
+  state.state("a", "b");
+  ASSERT_TRUE(spool->submit(state).ok());
+  ASSERT_TRUE(spool->flush(kPatience).ok());
+  EXPECT_TRUE(spool->submit(transaction).ok());
+}
+
+TEST_F(SpoolFull, WithoutSpaceForANewSegmentItShedsWithinWhatItHas) {
+  disk.set_capacity(800'000);  // three segments, though max_bytes allows four
+  auto spool = open();
+  EXPECT_EQ(fill(*spool, 100), 100U);
+  EXPECT_EQ(spool->stats().health, SpoolHealth::kOk);
+  EXPECT_GT(spool->stats().lanes[1].shed_rows, 0U);
+}
+
+TEST_F(SpoolFull, ENOSPCOnWriteKeepsTheFramesAndResumesByItself) {
+  auto spool = open();
+  append(*spool, "before");
+  ASSERT_TRUE(spool->flush(kPatience).ok());
+  std::atomic<bool> told{false};
+  spool->on_commit([&](Ticket, const Status& status) {
+    if (!status) {
+      told = status.error().code() == Code::kExhausted;
+    }
+  });
+  disk.fail(DiskCall::kWrite, ENOSPC, 1'000'000);
+  append(*spool, "kept");
+  ASSERT_TRUE(until([&] { return spool->stats().health == SpoolHealth::kDiskFull; }));
+  ASSERT_TRUE(until([&] { return told.load(); }));
+  Transaction transaction;
+  transaction.append(Lane::kReadings, 0, sample_row("refused"));
+  EXPECT_EQ(spool->submit(transaction).error().code(), Code::kExhausted);
+  EXPECT_EQ(read_lane(*spool, Lane::kReadings), Texts{"before"});
+  disk.clear_faults();
+  ASSERT_TRUE(spool->flush(kPatience).ok());
+  ASSERT_TRUE(until([&] { return spool->stats().health == SpoolHealth::kOk; }));
+  EXPECT_TRUE(spool->submit(transaction).ok());
+  ASSERT_TRUE(spool->flush(kPatience).ok());
+  EXPECT_EQ(read_lane(*spool, Lane::kReadings), (Texts{"before", "kept", "refused"}));
+}
+
+TEST_F(SpoolFull, AFailedSyncIsNotRetriedButWrittenAgainElsewhere) {
+  auto spool = open();
+  append(*spool, "before");
+  ASSERT_TRUE(spool->flush(kPatience).ok());
+  const std::uint64_t segments = spool->stats().segments;
+  disk.fail(DiskCall::kSync, EIO);
+  append(*spool, "after");
+  ASSERT_TRUE(spool->flush(kPatience).ok());
+  EXPECT_EQ(spool->stats().segments, segments + 1);
+  EXPECT_EQ(spool->stats().failed_writes, 1U);
+  ASSERT_TRUE(until([&] { return spool->stats().health == SpoolHealth::kOk; }));
+  EXPECT_EQ(read_lane(*spool, Lane::kReadings), (Texts{"before", "after"}));
+  // The disk lost the sectors whose sync failed; nothing that was acknowledged is among them.
+  spool.reset();
+  disk.restart(0.0);
+  spool = open();
+  EXPECT_EQ(read_lane(*spool, Lane::kReadings), (Texts{"before", "after"}));
+}
+
+TEST_F(SpoolFull, ADiskThatFailsForAWhileLosesNothing) {
+  auto spool = open();
+  append(*spool, "before");
+  ASSERT_TRUE(spool->flush(kPatience).ok());
+  disk.fail(DiskCall::kSync, EIO, 30);
+  disk.fail(DiskCall::kWrite, EIO, 10, 3);
+  append(*spool, "during");
+  ASSERT_TRUE(spool->flush(kPatience).ok());
+  spool.reset();
+  disk.restart(0.0);
+  spool = open();
+  EXPECT_EQ(read_lane(*spool, Lane::kReadings), (Texts{"before", "during"}));
+}
+
+TEST_F(SpoolFull, ADeadDiskDoesNotHoldUpTheEnd) {
+  auto spool = open();
+  disk.power_off();
+  append(*spool, "never");
+  ASSERT_TRUE(until([&] { return spool->stats().health == SpoolHealth::kIoError; }));
+  EXPECT_EQ(spool->flush(Nanos{1}).error().code(), Code::kUnavailable);
+  Transaction transaction;
+  transaction.append(Lane::kReadings, 0, sample_row("x"));
+  EXPECT_EQ(spool->submit(transaction).error().code(), Code::kUnavailable);
+  spool.reset();
+  disk.restart(0.0);
+  EXPECT_EQ(read_lane(*open(), Lane::kReadings), Texts{});
+}
+
+TEST_F(SpoolFull, TheQueueIsBounded) {
+  options.max_queue_bytes = 100'000;
+  auto spool = open();
+  disk.fail(DiskCall::kWrite, ENOSPC, 1'000'000);
+  Transaction transaction;
+  std::size_t taken = 0;
+  for (; taken < 100; ++taken) {
+    transaction.clear();
+    transaction.append(Lane::kReadings, 0, sample_row(kBig));
+    if (const auto submitted = spool->submit(transaction); !submitted) {
+      EXPECT_EQ(submitted.error().code(), Code::kExhausted);
+      break;
+    }
+  }
+  EXPECT_LE(taken, 5U);
+  disk.clear_faults();
+  ASSERT_TRUE(spool->flush(kPatience).ok());
+  EXPECT_EQ(read_lane(*spool, Lane::kReadings).size(), taken);
+}
+
+TEST_F(SpoolFull, StatesThatWouldFillTheCheckpointsAreRefused) {
+  auto spool = open();
+  Transaction transaction;
+  transaction.state("big", std::string(60'000, 's'));
+  ASSERT_TRUE(spool->submit(transaction).ok());
+  ASSERT_TRUE(spool->flush(kPatience).ok());
+  transaction.state("big2", std::string(60'000, 's'));
+  EXPECT_EQ(spool->submit(transaction).error().code(), Code::kExhausted);
+  EXPECT_EQ(fill(*spool, 100), 100U);
+  EXPECT_EQ(spool->state("big").size(), 60'000U);
+}
+
+TEST_F(SpoolFull, AReaderKeepsItsSegmentWhileItIsLetGo) {
+  auto spool = open();
+  ASSERT_EQ(fill(*spool, 10), 10U);
+  auto reader = spool->read(Lane::kReadings, 1);
+  ASSERT_EQ(reader->next().value(), ReadItem::kRow);
+  ASSERT_EQ(fill(*spool, 100), 100U);
+  std::uint64_t expected = 2;
+  for (ReadItem item = reader->next().value(); item != ReadItem::kEnd;
+       item = reader->next().value()) {
+    if (item == ReadItem::kGap) {
+      EXPECT_EQ(reader->gap().first, expected);
+      EXPECT_EQ(reader->gap().reason, GapReason::kShed);
+      expected = reader->gap().last + 1;
+    } else {
+      EXPECT_EQ(reader->row().sequence, expected++);
+    }
+  }
+  EXPECT_EQ(expected, 111U);
+}
+
+}  // namespace
+}  // namespace headwater
