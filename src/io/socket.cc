@@ -205,6 +205,11 @@ Result<Fd> accept_tcp(int listening, SocketAddress* peer) {
     }
   }
   set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  // A peer that lost its power is found in about two minutes, whatever its protocol says.
+  set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 60);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 15);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 4);
   *peer = address_of(&storage, size);
   return Fd(fd);
 }
@@ -306,6 +311,16 @@ Stream& Stream::operator=(Stream&& other) noexcept {
 
 Stream::~Stream() {
   close();
+}
+
+void Stream::shutdown_write() {
+  if (ssl_ != nullptr && SSL_is_init_finished(ssl_) != 0 && error_.empty()) {
+    ERR_clear_error();
+    (void)SSL_shutdown(ssl_);
+    ERR_clear_error();
+    SSL_set_quiet_shutdown(ssl_, 1);  // close() has nothing more to say
+  }
+  (void)::shutdown(fd_.get(), SHUT_WR);
 }
 
 void Stream::close() {

@@ -133,6 +133,8 @@ class Stream {
   // Common name of the peer's verified certificate, "" if it has none.
   std::string peer_common_name() const;
   std::string error() const { return error_; }
+  // Ends our side (TLS close_notify, then FIN) and leaves the reading side open.
+  void shutdown_write();
   // TLS close_notify without waiting, then closes.
   void close();
 

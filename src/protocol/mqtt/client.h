@@ -133,7 +133,7 @@ class Client {
   // Appends outcomes since the last call.
   void poll(std::vector<Outcome>& out);
 
-  // Subscriptions are repeated after each reconnect. A refusal is in last_error() and
+  // QoS 0 or 1. Subscriptions are repeated after each reconnect. A refusal is in last_error() and
   // subscription_refused().
   Status subscribe(std::string_view filter, std::uint8_t qos);
   bool subscription_refused() const;
@@ -142,12 +142,12 @@ class Client {
   bool take(std::size_t room, Arena& arena, std::vector<ReceivedPublish>& out);
   void acknowledge(std::uint64_t upto);
 
-  // Called after each change of state, outcome or message: the place to poll() and take(). One
-  // function for the client, not per message.
+  // Called after changes of state, outcomes and messages: the place to poll() and take(). One
+  // function for the client, not per message. It must not destroy the client.
   void on_change(std::function<void()> call);
 
-  // Sends DISCONNECT after what is queued has been sent, then closes; never reconnects. QoS 1
-  // publishes not acknowledged come out as kDisconnected.
+  // Sends DISCONNECT behind what has been written so far, then closes; never reconnects. QoS 1
+  // publishes not acknowledged come out as kDisconnected: wait for in_flight 0 first to lose none.
   void close();
 
  private:

@@ -1,9 +1,9 @@
 // The embedded MQTT listener: devices publish straight to us, and PUBACK means what the owner makes
 // it mean (on disk).
 //
-//   auto group = HW_TRY(ListenerGroup::open(options, {loop_0, loop_1}));   // binds; before the
-//   loops run for (auto& [key, blob] : stored_sessions) HW_TRY(group->restore_session(key, blob));
-//   HW_TRY(group->start());                                                // accepts from here on
+//   auto group = HW_TRY(ListenerGroup::open(options, loops));   // binds; before the loops run
+//   for (const auto& [key, blob] : stored) HW_TRY(group->restore_session(key, blob));
+//   group->start();                                             // accepts from here on
 //   // in worker i, at the end of each round of its loop:
 //   Listener& listener = group->worker(i);
 //   more = listener.take(room, arena, publishes);
@@ -92,7 +92,7 @@ struct Publish {
   std::uint32_t message_expiry = 0;  // MQTT 5, seconds; meaningful with has_expiry
   std::uint64_t position = 0;        // ascending from 1 per handle, for the life of the process
   std::string_view client_id{};
-  std::string_view username{};  // "" for anonymous clients
+  std::string_view username{};  // "" for anonymous clients; proved if there is a password file
   std::string_view topic{};
   std::string_view payload{};       // followed by Arena::kPadding readable bytes
   std::string_view content_type{};  // MQTT 5
@@ -137,8 +137,8 @@ struct ListenerStats {
   std::uint64_t accept_errors = 0;  // EMFILE and friends
 };
 
-struct Admission;  // door.h
 class ConnectionTable;
+class Door;
 
 class Listener {
  public:
@@ -167,7 +167,8 @@ class Listener {
   void drain();
   void close();
 
-  // Sessions that changed since the last call, each once, newest state. Appends.
+  // Sessions that changed since the last call; of two changes of a key the later one counts.
+  // Appends.
   void take_session_changes(std::vector<SessionChange>& out);
 
   ListenerStats stats() const;
@@ -176,6 +177,7 @@ class Listener {
   friend class ListenerGroup;
   Listener();
   std::unique_ptr<ConnectionTable> table_;
+  const Door* door_ = nullptr;  // worker 0's: counts of what it refused
 };
 
 // One listening socket and the workers that share its clients. Accepts and reads CONNECT on loop 0.

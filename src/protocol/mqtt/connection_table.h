@@ -1,0 +1,200 @@
+// ConnectionTable: the connections and sessions of one worker; what is behind Listener.
+//
+// Reading: the loop says which sockets are readable, take() reads each of them once into one shared
+// block, handles the packets in place and keeps only what is left over (`stash`, usually empty). So
+// an idle connection costs its struct, and a busy one no buffer of its own.
+//
+// Holding back: a client that may not deliver now (no room, window full, quota used up) keeps its
+// unhandled bytes in the stash, up to max_held_bytes; beyond that its socket is not read. Pings in
+// the stash are answered out of turn, all other packets wait for theirs.
+//
+// Handles: a slot belongs to one session at a time and counts positions for ever, so a late
+// acknowledgement of an earlier tenant can never touch a later one.
+//
+// Loop thread only, but stats().
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "base/result.h"
+#include "base/time.h"
+#include "data/arena.h"
+#include "io/loop.h"
+#include "protocol/mqtt/codec.h"
+#include "protocol/mqtt/door.h"
+#include "protocol/mqtt/lingering.h"
+#include "protocol/mqtt/listener.h"
+#include "protocol/mqtt/ring.h"
+#include "protocol/mqtt/session.h"
+#include "protocol/mqtt/topic.h"
+
+namespace headwater::mqtt {
+
+enum class Hold : std::uint8_t {
+  kNone,
+  kRoom,    // until take() has room again
+  kWindow,  // until acknowledge() has opened the window
+  kQuota,   // until its timer
+};
+
+// An answer that leaves when `position` is acknowledged, after all answers before it.
+struct PendingAnswer {
+  std::uint64_t position = 0;
+  std::uint16_t packet_id = 0;
+  PacketType type = PacketType::kPuback;
+  Reason reason = Reason::kSuccess;
+};
+
+struct Connection {
+  io::Stream stream;
+  Ticket ticket;
+  Session* session = nullptr;  // null once closed
+  Version version = Version::k311;
+  Hold hold = Hold::kNone;
+  bool closed = false;
+  bool ready = false;     // in the table's list of connections to serve
+  bool readable = false;  // the socket has (or may have) bytes
+  bool ended = false;     // the peer has ended its side
+  bool dirty = false;     // in the list of connections with output
+  bool watched = false;
+  bool want_write = false;
+  bool last_allowed = false;  // whether last_topic may be written
+  bool wants_reasons = true;
+  std::uint32_t interest = 0;       // epoll events watched
+  std::uint32_t mean_packet = 160;  // bytes, of late
+  std::uint64_t topic_epoch = 0;    // take() in which last_topic_view was made
+  std::uint64_t name_epoch = 0;     // likewise for the client id and user name views
+  Nanos idle_limit{0};              // 0: none
+  MonoTime last_heard;
+  std::string stash;        // read, not handled
+  std::size_t scanned = 0;  // bytes of the stash that have been looked through for pings
+  std::string out;          // to send
+  Ring<PendingAnswer> answers;
+  std::string last_topic;
+  std::string_view last_topic_view;  // in the arena of topic_epoch
+  std::string_view client_id_view;
+  std::string_view username_view;
+  std::vector<std::string> aliases;  // [alias - 1]; MQTT 5
+  double messages_left = 0;          // token buckets
+  double bytes_left = 0;
+  MonoTime refilled;
+  io::TimerId quota_timer = 0;
+  std::optional<KeptWill> will;
+};
+
+class ConnectionTable {
+ public:
+  ConnectionTable(const ListenerOptions& options, WriteRules rules, io::Loop& loop);
+  ~ConnectionTable();
+  ConnectionTable(const ConnectionTable&) = delete;
+  ConnectionTable& operator=(const ConnectionTable&) = delete;
+
+  void admit(Admission admission);
+  Status restore(std::string_view key, std::string_view blob);
+
+  bool take(std::size_t room, Arena& arena, std::vector<Publish>& out);
+  void acknowledge(std::uint32_t client, std::uint64_t upto);
+  void flush();
+  void pause(bool paused) { paused_ = paused; }
+  void drain();
+  void close_all();
+  void take_changes(std::vector<SessionChange>& out);
+  ListenerStats stats() const;
+
+ private:
+  struct Slot {
+    std::uint64_t last = 0;
+    std::uint64_t acknowledged = 0;
+    std::uint64_t last_change = 0;  // position that goes with the session's next change; 0: none
+    Session* session = nullptr;
+  };
+  // What a packet did to the reading of its connection.
+  enum class Step : std::uint8_t { kNext, kHold, kClosed };
+
+  // connection_table.cc: lives of connections and sessions
+  Session& make_session(const std::string& client_id);
+  void end_session(Session& session);
+  void clear_session(Session& session);
+  void changed(Session& session);
+  void close(Connection& connection, Reason reason, std::string_view why);
+  void sweep();
+  void purge();
+  void snapshot();
+
+  // connection_read.cc: bytes in
+  void on_event(Connection& connection, std::uint32_t events);
+  void enqueue(Connection& connection);
+  void serve(Connection& connection);
+  void serve_large(Connection& connection);
+  void read_ahead(Connection& connection);
+  std::size_t handle_bytes(Connection& connection, std::string_view bytes);
+  Step handle(Connection& connection, const Frame& frame);
+  Step publish(Connection& connection, const Frame& frame);
+  Step check_window(Connection& connection, const PublishPacket& packet);
+  Step deliver(Connection& connection, const PublishPacket& packet);
+  void forget_acknowledged(Session& session);
+  Step deny(Connection& connection, const PublishPacket& packet);
+  bool is_repeat(Connection& connection, const PublishPacket& packet, std::uint64_t hash);
+  bool resolve_alias(Connection& connection, PublishPacket* packet);
+  bool allowed(Connection& connection, std::string_view topic);
+  bool quota_left(Connection& connection, std::size_t bytes);
+  Step release(Connection& connection, const Frame& frame);
+  Step subscribe(Connection& connection, const Frame& frame);
+  Step unsubscribe(Connection& connection, const Frame& frame);
+  Step disconnect(Connection& connection, const Frame& frame);
+  Step fail(Connection& connection, Reason reason, std::string_view why);
+  void answer_pings(Connection& connection);
+  void hold(Connection& connection, Hold why);
+  void release_hold(Connection& connection);
+  void set_stash(Connection& connection, std::string_view bytes);
+  void update_interest(Connection& connection);
+
+  // connection_write.cc: bytes out
+  void answer(Connection& connection, PendingAnswer answer);
+  void send_answers(Connection& connection);
+  void mark_dirty(Connection& connection);
+  void write_out(Connection& connection);
+
+  const ListenerOptions options_;
+  const WriteRules rules_;
+  io::Loop& loop_;
+  Lingering lingering_;
+
+  std::unordered_map<std::string, std::unique_ptr<Session>> sessions_;
+  std::unordered_map<Connection*, std::unique_ptr<Connection>> connections_;
+  std::vector<Slot> slots_;
+  std::vector<std::uint32_t> free_slots_;
+  std::vector<std::string> changes_;  // keys of sessions that changed
+  std::vector<SessionChange> gone_;   // of sessions that ended
+
+  std::vector<Connection*> ready_;
+  std::vector<Connection*> serving_;  // ready_ of the take() under way
+  std::vector<Connection*> waiting_for_room_;
+  std::vector<Connection*> dirty_;
+  std::vector<std::unique_ptr<Connection>> graveyard_;  // closed; freed when no list names them
+
+  std::unique_ptr<char[]> block_;  // shared by all reads
+  Arena* arena_ = nullptr;         // of the take() under way
+  std::vector<Publish>* publishes_ = nullptr;
+  std::size_t limit_ = 0;  // size of *publishes_ at which there is no more room
+  std::uint64_t epoch_ = 0;
+  bool more_ = false;
+  bool paused_ = false;
+  bool draining_ = false;
+  std::size_t held_bytes_ = 0;
+  io::TimerId sweep_timer_ = 0;
+
+  ListenerStats counts_;
+  mutable std::mutex mutex_;  // guards shown_
+  ListenerStats shown_;
+};
+
+}  // namespace headwater::mqtt
