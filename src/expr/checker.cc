@@ -11,8 +11,6 @@
 namespace headwater::expr {
 namespace {
 
-constexpr std::int64_t kExactInts = std::int64_t{1} << 53;  // a double has room for each of them
-
 bool is_number(Type type) {
   return type == Type::kInt || type == Type::kDouble;
 }
@@ -232,11 +230,10 @@ class Checker {
                                   type_name(b.type), advice));
   }
 
-  // The int becomes a double where that loses nothing, so that the comparison has a fast kernel.
+  // The int becomes the double that it would be compared as: the comparison has a fast kernel then.
   static void widen(Node& node, Type beside) {
     if (beside == Type::kDouble && node.op == Op::kLiteral && node.type == Type::kInt &&
-        !node.literal.is_null() && node.literal.as_int() <= kExactInts &&
-        node.literal.as_int() >= -kExactInts) {
+        !node.literal.is_null()) {
       node.type = Type::kDouble;
       node.literal = Value::number(static_cast<double>(node.literal.as_int()));
     }

@@ -366,6 +366,28 @@ Value matches(const std::string& text, const std::string& pattern) {
   return Value::boolean(compiled->matches(text));
 }
 
+// Unicode's white space, as UTF-8.
+std::string_view trimmed(std::string_view text) {
+  constexpr std::string_view kSpaces[] = {
+      " ",      "\t",     "\n",     "\v",     "\f",     "\r",     "\u0085", "\u00a0", "\u1680",
+      "\u2000", "\u2001", "\u2002", "\u2003", "\u2004", "\u2005", "\u2006", "\u2007", "\u2008",
+      "\u2009", "\u200a", "\u2028", "\u2029", "\u202f", "\u205f", "\u3000"};
+  for (bool again = true; again;) {
+    again = false;
+    for (const std::string_view space : kSpaces) {
+      if (text.starts_with(space)) {
+        text.remove_prefix(space.size());
+        again = true;
+      }
+      if (text.ends_with(space)) {
+        text.remove_suffix(space.size());
+        again = true;
+      }
+    }
+  }
+  return text;
+}
+
 Value on_text(Fn fn, std::span<const Value* const> args) {
   if (fn == Fn::kSize && args[0]->type() == Type::kList) {
     return Value::integer(static_cast<std::int64_t>(args[0]->as_list().size()));
@@ -387,13 +409,8 @@ Value on_text(Fn fn, std::span<const Value* const> args) {
       return changed(text, lower_ascii);
     case Fn::kUpper:
       return changed(text, upper_ascii);
-    default: {
-      constexpr std::string_view kSpace = " \t\n\v\f\r";
-      const std::size_t begin = view.find_first_not_of(kSpace);
-      return Value::string(begin == view.npos
-                               ? std::string()
-                               : text.substr(begin, view.find_last_not_of(kSpace) + 1 - begin));
-    }
+    default:
+      return Value::string(std::string(trimmed(text)));
   }
 }
 

@@ -88,7 +88,7 @@ bool holds(std::partial_ordering order) {
   }
 }
 
-// int with double, exactly. kSwapped: the double is on the left.
+// int with double. kSwapped: the double is on the left.
 template <Op kOp, bool kSwapped>
 void compare_mixed(Context& context, const Step& step) {
   Register& out = context.out(step);
@@ -99,7 +99,7 @@ void compare_mixed(Context& context, const Step& step) {
   const auto* const y = doubles.values<double>();
   for (std::size_t row = 0; row < context.rows; ++row) {
     std::partial_ordering order =
-        compare_exact(x[ints.constant ? 0 : row], y[doubles.constant ? 0 : row]);
+        compare_int_double(x[ints.constant ? 0 : row], y[doubles.constant ? 0 : row]);
     if constexpr (kSwapped) {
       order = 0 <=> order;
     }

@@ -1,7 +1,7 @@
 // Kernels on strings. They visit selected, valid rows only: a view of another row may be stale.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "expr/operators.h"
 #include "expr/registers.h"
@@ -115,7 +115,7 @@ void number_in(Context& context, const Step& step) {
   each<std::uint8_t>(context, step, [&](std::size_t row) {
     const T value = x[a.constant ? 0 : row];
     if constexpr (std::is_same_v<T, double>) {
-      return static_cast<std::uint8_t>(value == value && holds(step.numbers, value) ? 1 : 0);
+      return static_cast<std::uint8_t>(!std::isnan(value) && holds(step.numbers, value) ? 1 : 0);
     } else {
       return static_cast<std::uint8_t>(holds(step.ints, value) ? 1 : 0);
     }
@@ -181,27 +181,24 @@ Kernel in_kernel(const Shape& a, const Value::List& list, Step& step) {
   for (const Value& element : list) {
     if (a.rep == Rep::kText && element.type() == Type::kString) {
       step.texts.push_back(element.as_string());
-    } else if ((doubles || ints) && element.type() == Type::kInt) {
-      constexpr std::int64_t kExact = std::int64_t{1} << 53;
-      if (doubles && (element.as_int() > kExact || element.as_int() < -kExact)) {
-        return nullptr;
+    } else if (doubles && element.type() == Type::kInt) {
+      step.numbers.push_back(static_cast<double>(element.as_int()));
+    } else if (ints && element.type() == Type::kInt) {
+      step.ints.push_back(element.as_int());
+    } else if (doubles && element.type() == Type::kDouble) {
+      if (!std::isnan(element.as_double())) {  // a NaN equals nothing
+        step.numbers.push_back(element.as_double());
       }
-      if (doubles) {
-        step.numbers.push_back(static_cast<double>(element.as_int()));
-      } else {
-        step.ints.push_back(element.as_int());
-      }
-    } else if ((doubles || ints) && element.type() == Type::kDouble) {
+    } else if (ints && element.type() == Type::kDouble) {
+      // Below 2^53 an int is its own double, so equality is that of the ints; above, row by row.
+      constexpr double kExact = 0x1p53;
       const double value = element.as_double();
       std::int64_t whole = 0;
-      if (doubles) {
-        if (value == value) {  // a NaN equals nothing
-          step.numbers.push_back(value);
-        }
-      } else if (value == -0x1p63) {
-        step.ints.push_back(std::numeric_limits<std::int64_t>::min());
-      } else if (to_int(value, whole) && static_cast<double>(whole) == value) {
-        step.ints.push_back(whole);  // a fraction equals no int
+      if (std::fabs(value) >= kExact) {
+        return nullptr;
+      }
+      if (to_int(value, whole) && static_cast<double>(whole) == value) {
+        step.ints.push_back(whole);
       }
     } else {
       return nullptr;

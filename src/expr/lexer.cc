@@ -4,6 +4,8 @@
 
 #include <array>
 #include <charconv>
+#include <cmath>
+#include <cstdlib>
 #include <system_error>
 
 namespace headwater::expr {
@@ -192,11 +194,15 @@ Token Lexer::number(std::size_t begin) {
     return bad(begin, fmt::format("'{}' is no number", text_.substr(begin, at_ + 1 - begin)));
   }
   if (token.kind == TokenKind::kDouble) {
-    // A number too large is infinite, too small is 0, as in CEL; from_chars leaves the value alone.
     const auto [end, error] =
         std::from_chars(token.text.data(), token.text.data() + token.text.size(), token.number);
     if (error == std::errc::result_out_of_range) {
-      return bad(begin, fmt::format("{} is outside the range of a double", token.text));
+      // Too small is 0, too large is refused; from_chars does not say which.
+      token.number = std::strtod(std::string(token.text).c_str(), nullptr);
+      if (std::isinf(token.number)) {
+        return bad(begin,
+                   fmt::format("{} is outside the range of a double", token.text.substr(0, 64)));
+      }
     }
     return token;
   }

@@ -332,12 +332,12 @@ bool takes_null(const Tree& tree, const Node& node) {
 std::partial_ordering compare_numbers(const Value& a, const Value& b) {
   if (a.type() == Type::kInt) {
     return b.type() == Type::kInt ? std::partial_ordering(a.as_int() <=> b.as_int())
-                                  : compare_exact(a.as_int(), b.as_double());
+                                  : compare_int_double(a.as_int(), b.as_double());
   }
   if (b.type() == Type::kDouble) {
     return a.as_double() <=> b.as_double();
   }
-  return 0 <=> compare_exact(b.as_int(), a.as_double());
+  return 0 <=> compare_int_double(b.as_int(), a.as_double());
 }
 
 bool values_equal(const Value& a, const Value& b) {

@@ -23,22 +23,9 @@ bool values_equal(const Value& a, const Value& b);
 // Of two values that are int or double.
 std::partial_ordering compare_numbers(const Value& a, const Value& b);
 
-// Exact, also where the double has no room for the int.
-inline std::partial_ordering compare_exact(std::int64_t a, double b) {
-  if (std::isnan(b)) {
-    return std::partial_ordering::unordered;
-  }
-  if (b >= 0x1p63) {
-    return std::partial_ordering::less;
-  }
-  if (b < -0x1p63) {
-    return std::partial_ordering::greater;
-  }
-  const std::int64_t whole = static_cast<std::int64_t>(b);
-  if (a != whole) {
-    return a <=> whole;
-  }
-  return 0.0 <=> (b - static_cast<double>(whole));
+// As in CEL: the int as the nearest double.
+inline std::partial_ordering compare_int_double(std::int64_t a, double b) {
+  return static_cast<double>(a) <=> b;
 }
 
 // NaN stays NaN; with low above high the result is low.
@@ -47,12 +34,12 @@ inline double clamp_number(double value, double low, double high) {
   return below < low ? low : below;
 }
 
-// NaN if either is.
+// NaN if either is; of equals (0.0 and -0.0) the first.
 inline double min_number(double a, double b) {
-  return a < b || std::isnan(a) ? a : b;
+  return b < a || std::isnan(b) ? b : a;
 }
 inline double max_number(double a, double b) {
-  return a > b || std::isnan(a) ? a : b;
+  return b > a || std::isnan(b) ? b : a;
 }
 
 inline double sign_number(double value) {

@@ -78,7 +78,9 @@ class Parser {
     token_.offset = offset;
   }
   void unexpected(std::string_view wanted) {
-    if (token_.kind == TokenKind::kEnd) {
+    if (at_symbol("{")) {
+      fail(token_.offset, "maps and messages are not supported");
+    } else if (token_.kind == TokenKind::kEnd) {
       fail(token_.offset, fmt::format("expected {}, but the expression ends here", wanted));
     } else {
       fail(token_.offset, fmt::format("expected {}, got '{}'", wanted, token_.text.substr(0, 32)));
@@ -384,9 +386,7 @@ class Parser {
       elements("]", operands);
       return failed_ ? 0 : add(Op::kList, token.offset, operands);
     }
-    if (at_symbol("{")) {
-      fail(token.offset, "maps are not supported");
-    } else if (at_symbol(".")) {
+    if (at_symbol(".")) {
       advance();
       return name();  // `.x` is x: there are no containers to escape from
     } else {
