@@ -16,7 +16,7 @@ using Lookup = std::function<Value(const Node&)>;
 
 class Interpreter {
  public:
-  static constexpr std::size_t kMaxSteps = 1'000'000;
+  static constexpr std::size_t kMaxSteps = 200'000;
 
   // Both must outlive it.
   Interpreter(const Tree& tree, const Lookup& lookup);
