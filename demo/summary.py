@@ -43,7 +43,7 @@ def lines(status, store, folder, peak, seconds):
     outcomes = ("duplicate", "filtered", "dead_letter", "stored", "refused", "in_flight")
     adds_up = total("received") == sum(total(o) for o in outcomes)
     used = on_disk(folder)
-    stored = {lane["lane"]: lane["rows"] for lane in store["lanes"]}
+    stored = {name: lane["rows"] for name, lane in store["lanes"].items()}
     return [
         "What happened",
         f"  readings in      {total('received')} in {seconds:.1f} s, {size(raw)} of JSON",
