@@ -203,7 +203,8 @@ StageContext Plan::context_for(const PipelineConfig& pipeline, std::string_view 
   config::Diagnostics ignored;  // sources are reported on their own
   for (const std::string& source : pipeline.from) {
     if (config_.sources.contains(source)) {
-      for (const Field& field : make_source(source, {}, ignored).declared.fields()) {
+      const SourceSet set = make_source(source, {}, ignored);
+      for (const Field& field : set.declared.fields()) {
         context.known.set(field);
       }
     }
