@@ -63,8 +63,8 @@ TEST(Rfc3339, WhatIsWrittenIsRead) {
   std::mt19937_64 random(3);
   for (int i = 0; i < 2'000; ++i) {
     // 1680 to 2260
-    const WallTime at{static_cast<std::int64_t>(random() % 18'300'000'000'000'000'000ULL) -
-                      9'150'000'000'000'000'000LL};
+    const WallTime at{static_cast<std::int64_t>(random() % 18'300'000'000'000'000'000ULL -
+                                                9'150'000'000'000'000'000ULL)};
     ASSERT_EQ(ns(format_rfc3339(at)), at.ns) << format_rfc3339(at);
   }
 }
