@@ -10,8 +10,8 @@
 //   - A delay is a duration (the condition held in all rows from its first row to a row at least so
 //     much later) or "k of n" (true in k of the last n rows). No delay: the first row decides.
 //   - Without `clear_when`, a row that does not raise clears.
-//   - A row whose raise or clear is null (score missing) moves nothing: it neither raises nor
-//     clears nor breaks a run, and is not one of the n rows.
+//   - A row whose raise is null (score missing) moves nothing: it neither raises nor clears nor
+//     breaks a run, and is not one of the n rows. One whose clear is null does not clear.
 //   - Onset is the event time of the first row of the run (of k of n: of the oldest true row in
 //     the n) that led to the alarm. The id stands on that row's identity.
 //   - cooldown: after a clear no episode is raised for that long. A run that still holds when the
@@ -21,8 +21,10 @@
 //   - `hold_last`: for devices that report on change only. The last condition holds between rows,
 //     so delays also run out between rows (seen at the next row or at tick()), at the exact time.
 //     Otherwise only rows move the machine and tick() does nothing.
-//   - max_active: one more episode clears the oldest first (kCleared, reason kEvicted), so a raise
-//     is never lost. max_keys: the inactive device unseen for longest is forgotten (counted).
+//   - max_active: one more episode clears the oldest first (kCleared, reason kEvicted), so a first
+//     raise is never lost; the evicted device raises again only after a row that does not raise, so
+//     many devices in alarm do not push each other out in turn. max_keys: the inactive device
+//     unseen for longest is forgotten (counted).
 //
 // Time is event time only, so a replay gives the same events with the same ids, however rows are
 // cut into batches. Not thread-safe.

@@ -21,7 +21,7 @@ std::string_view objection(std::string_view text) {
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
     if (byte < 0x20 || byte == 0x7F) {
-      return "with control characters";
+      return "text with control characters";
     }
     ascii = ascii && byte < 0x80;
   }

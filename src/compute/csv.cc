@@ -1,0 +1,162 @@
+#include "compute/csv.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace headwater {
+
+void CsvReader::start_at(std::uint64_t offset, std::size_t line) {
+  base_ = offset;
+  line_ = line;
+}
+
+void CsvReader::feed(std::string_view bytes) {
+  if (at_ > 0) {
+    buffer_.erase(0, at_);
+    base_ += at_;
+    at_ = 0;
+  }
+  buffer_.append(bytes);
+}
+
+Result<bool> CsvReader::next(CsvRow& row) {
+  for (;;) {
+    switch (HW_TRY(scan_record(row))) {
+      case Scan::kRecord:
+        return true;
+      case Scan::kMore:
+        return false;
+      case Scan::kBlank:
+        break;
+    }
+  }
+}
+
+// Reads the record at at_. Quoted fields are unescaped in place: behind the record's start the
+// buffer is ours. Nothing is kept of a record that is not whole yet, so its bytes are looked at
+// again when more come; max_record_bytes bounds that.
+Result<CsvReader::Scan> CsvReader::scan_record(CsvRow& row) {
+  constexpr std::string_view kMark = "\xEF\xBB\xBF";
+  if (base_ + at_ == 0) {
+    const std::size_t size = std::min(buffer_.size(), kMark.size());
+    if (size > 0 && buffer_.compare(0, size, kMark.substr(0, size)) == 0) {
+      if (size < kMark.size() && !finished_) {
+        return Scan::kMore;
+      }
+      at_ += size == kMark.size() ? size : 0;
+    }
+  }
+  const std::size_t end = buffer_.size();
+  std::size_t at = at_;
+  if (at == end) {
+    return Scan::kMore;
+  }
+  std::size_t lines = 0;
+  bool whole = false;
+  bool rewrite = false;
+  spans_.clear();
+  while (!whole) {
+    if (spans_.size() >= options_.max_fields) {
+      return Error::invalid("line {}: more than {} fields", line_, options_.max_fields);
+    }
+    const std::size_t begin = at;
+    std::size_t stop = at;  // of the field's bytes
+    if (at < end && buffer_[at] == '"') {
+      bool closed = false;
+      ++at;
+      while (at < end) {
+        if (buffer_[at] == '\n') {
+          ++lines;
+        }
+        if (buffer_[at] != '"') {
+          ++at;
+        } else if (at + 1 < end && buffer_[at + 1] == '"') {
+          rewrite = true;
+          at += 2;
+        } else {
+          closed = true;
+          break;
+        }
+      }
+      if (!closed) {
+        if (finished_) {
+          return Error::invalid("line {}: a field in quotes does not end", line_);
+        }
+        break;
+      }
+      if (at + 1 == end && !finished_) {
+        break;  // the next byte may double the quote
+      }
+      stop = ++at;
+      if (at < end && buffer_[at] == '\r' && at + 1 == end && !finished_) {
+        break;
+      }
+      const bool line_end =
+          at < end && (buffer_[at] == '\n' ||
+                       (buffer_[at] == '\r' && at + 1 < end && buffer_[at + 1] == '\n') ||
+                       (buffer_[at] == '\r' && at + 1 == end));
+      if (at < end && !line_end && buffer_[at] != options_.delimiter) {
+        return Error::invalid("line {}: bytes behind the closing quote of field {}", line_ + lines,
+                              spans_.size() + 1);
+      }
+    } else {
+      while (at < end && buffer_[at] != options_.delimiter && buffer_[at] != '\n') {
+        ++at;
+      }
+      stop = at;
+      if (stop > begin && (at == end ? finished_ : buffer_[at] == '\n') &&
+          buffer_[stop - 1] == '\r') {
+        --stop;
+      }
+    }
+    spans_.emplace_back(begin, stop);
+    if (at == end) {
+      if (!finished_) {
+        break;
+      }
+      whole = true;
+    } else if (buffer_[at] == options_.delimiter) {
+      ++at;
+    } else {
+      at += buffer_[at] == '\r' ? 1 : 0;
+      at += at < end ? 1 : 0;  // the line feed
+      ++lines;
+      whole = true;
+    }
+  }
+  if (at - at_ > options_.max_record_bytes) {
+    return Error::invalid("line {}: a record of more than {} bytes", line_,
+                          options_.max_record_bytes);
+  }
+  if (!whole) {
+    return Scan::kMore;
+  }
+  row.line = line_;
+  row.offset = base_ + at_;
+  row.fields.clear();
+  const bool blank = spans_.size() == 1 && spans_[0].first == spans_[0].second;
+  line_ += lines;
+  at_ = at;
+  if (blank) {
+    return Scan::kBlank;
+  }
+  for (const auto& [begin, stop] : spans_) {
+    std::string_view field(buffer_.data() + begin, stop - begin);
+    if (!field.empty() && field[0] == '"') {
+      field = field.substr(1, field.size() - 2);
+      if (rewrite && field.find('"') != std::string_view::npos) {
+        char* const out = buffer_.data() + begin + 1;
+        std::size_t size = 0;
+        for (std::size_t i = 0; i < field.size(); ++i) {
+          out[size++] = field[i];
+          i += field[i] == '"' ? 1 : 0;
+        }
+        field = {out, size};
+      }
+    }
+    row.fields.push_back(field);
+  }
+  return Scan::kRecord;
+}
+
+}  // namespace headwater
