@@ -155,10 +155,11 @@ Result<ReadItem> LaneReader::next() {
       if (!entered) {
         return ReadItem::kEnd;
       }
-      if (const auto item =
-              fill_hole(at_.segment->header.next[index_of(lane_)], at_.segment->header.wall)) {
-        return *item;
-      }
+    }
+    // Before the first row of the segment: what stands there may be many items.
+    if (const auto item =
+            fill_hole(at_.segment->header.next[index_of(lane_)], at_.segment->header.wall)) {
+      return *item;
     }
     if (const auto item = next_in_frame()) {
       return *item;

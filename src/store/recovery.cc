@@ -22,6 +22,7 @@ struct Candidate {
   std::string name;
   std::unique_ptr<io::File> file;
   std::optional<format::SegmentHeader> header;
+  bool rebuilt = false;
 };
 
 Result<std::string> read_bytes(const io::File& file, std::uint64_t offset, std::size_t count) {
@@ -82,7 +83,7 @@ Result<bool> has_frames(const io::File& file, std::uint32_t tag) {
 }  // namespace
 
 Result<format::SegmentHeader> read_segment_header(const io::File& file, std::uint64_t generation,
-                                                  const Id128* spool_id) {
+                                                  const Id128* spool_id, bool* rebuilt_flag) {
   const std::string page = HW_TRY(read_bytes(file, 0, format::kPageBytes));
   auto header = format::decode_segment_header(page);
   if (header) {
@@ -117,6 +118,9 @@ Result<format::SegmentHeader> read_segment_header(const io::File& file, std::uin
   rebuilt.wall = frame->wall;
   rebuilt.mono = frame->mono;
   rebuilt.next = state.next;
+  if (rebuilt_flag != nullptr) {
+    *rebuilt_flag = true;
+  }
   return rebuilt;
 }
 
@@ -129,7 +133,7 @@ Result<RecoveredLog> recover_log(io::Files& files, std::string_view dir) {
       log.highest_generation = std::max(log.highest_generation, *spare);
     } else if (const auto generation = format::parse_segment_name(name)) {
       auto file = HW_TRY(files.open(fmt::format("{}/{}", dir, name), io::OpenMode::kRead));
-      found.push_back({*generation, name, std::move(file), std::nullopt});
+      found.push_back({*generation, name, std::move(file), std::nullopt, false});
       log.highest_generation = std::max(log.highest_generation, *generation);
     }
   }
@@ -144,7 +148,7 @@ Result<RecoveredLog> recover_log(io::Files& files, std::string_view dir) {
         continue;
       }
       auto header = read_segment_header(*candidate.file, candidate.generation,
-                                        rebuild && id ? &*id : nullptr);
+                                        rebuild && id ? &*id : nullptr, &candidate.rebuilt);
       if (header) {
         if (id && *id != header->spool_id) {
           return Error::invalid(
@@ -299,7 +303,8 @@ Result<RecoveredLog> recover_log(io::Files& files, std::string_view dir) {
       log.released.push_back(found[i].name);
       continue;
     }
-    FoundSegment segment{found[i].name, *found[i].header, log.committed + 1, log.state.next};
+    FoundSegment segment{found[i].name, *found[i].header, found[i].rebuilt, log.committed + 1,
+                         log.state.next};
     if (i + 1 < found.size()) {
       segment.end_frame = found[i + 1].header->first_frame;
       segment.end_next = found[i + 1].header->next;

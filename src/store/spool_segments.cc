@@ -18,6 +18,7 @@ namespace {
 
 constexpr std::string_view kProgram = "headwater 0.1.0";
 constexpr std::size_t kZeroChunk = 1024 * 1024;
+constexpr int kMostReleases = 3;
 
 }  // namespace
 
@@ -145,35 +146,38 @@ Status SpoolCore::make_spare() {
 }
 
 Status SpoolCore::ensure_spare(bool beyond) {
-  std::uint64_t total = 0;
-  {
-    const std::lock_guard guard(state_mutex_);
-    total = total_bytes();
-  }
-  const auto free = files_.free_bytes(options_.dir);
-  const bool disk_has_room = free && *free >= options_.min_free + options_.segment_bytes;
-  Status made = Error::exhausted("store is full: {} bytes of {}", total, options_.max_bytes);
-  if (!disk_has_room) {
-    made = Error::exhausted("disk is full: less than {} bytes would be left to others",
-                            options_.min_free);
-  } else if (total + options_.segment_bytes <= options_.max_bytes) {
-    made = make_spare();
-    if (made) {
-      return made;
+  Status made;
+  bool disk_has_room = false;
+  // A released segment is not always the space of a new one (a reader has it open, or the store was
+  // above its limit): up to a few are let go.
+  for (int attempt = 0; attempt <= kMostReleases; ++attempt) {
+    if (!spares_.empty()) {
+      return {};
     }
-  }
-  // Delivered segments first, they cost nothing; then by policy.
-  if (release_oldest(false)) {
-    return {};
-  }
-  if (options_.on_full == OnFull::kShedOldest && active_) {
-    Status released = release_oldest(true);
-    if (released) {
-      return released;
+    std::uint64_t total = 0;
+    {
+      const std::lock_guard guard(state_mutex_);
+      total = total_bytes();
     }
-    // Only one segment, or the disk fails: say what the disk said first, if it did.
-    if (made.error().code() == Code::kExhausted && !disk_has_room) {
-      return made;
+    auto free = files_.free_bytes(options_.dir);
+    disk_has_room = free && *free >= options_.min_free + options_.segment_bytes;
+    made = Error::exhausted("store is full: {} bytes of {}", total, options_.max_bytes);
+    if (!free) {
+      made = std::move(free).error();
+    } else if (!disk_has_room) {
+      made = Error::exhausted("disk is full: less than {} bytes would be left to others",
+                              options_.min_free);
+    } else if (total + options_.segment_bytes <= options_.max_bytes) {
+      made = make_spare();
+      if (made) {
+        return made;
+      }
+    }
+    // Delivered segments first, they cost nothing; then by policy.
+    if (attempt == kMostReleases ||
+        !(release_oldest(false) ||
+          (options_.on_full == OnFull::kShedOldest && active_ && release_oldest(true)))) {
+      break;
     }
   }
   // Admission keeps refuse and block within max_bytes; a frame that was accepted, and one that lost
@@ -355,8 +359,7 @@ Status SpoolCore::release_oldest(bool shed) {
   } else {
     HW_TRY(files_.remove(oldest->path));
   }
-  HW_TRY(files_.sync_dir(options_.dir));
-  return keep ? Status() : make_spare();
+  return files_.sync_dir(options_.dir);
 }
 
 }  // namespace headwater
