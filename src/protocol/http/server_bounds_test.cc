@@ -108,7 +108,7 @@ TEST(HttpBounds, ABodyThatStallsIsClosed) {
 }
 
 TEST(HttpBounds, AnIdleConnectionIsClosed) {
-  const auto server = open_server(bounded_router(), {.idle_timeout = 100ms});
+  const auto server = open_server(bounded_router(), {.idle_timeout = 500ms});
   const TestSocket never_used(server->port());
   const TestSocket used(server->port());
   ASSERT_TRUE(used.send("GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"));

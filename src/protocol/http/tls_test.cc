@@ -117,7 +117,7 @@ TEST_F(Tls, ClientsWithoutACertificateAreRefusedWhenOneIsRequired) {
 }
 
 TEST_F(Tls, PlainHttpAndSilenceOnATlsPortAreClosed) {
-  const auto server = open({.request_timeout = 200ms});
+  const auto server = open({.request_timeout = 1s});
   const TestSocket plain(server->port());
   ASSERT_TRUE(plain.send("GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"));
   plain.read_to_end();
