@@ -22,7 +22,6 @@ struct Candidate {
   std::string name;
   std::unique_ptr<io::File> file;
   std::optional<format::SegmentHeader> header;
-  bool rebuilt = false;
 };
 
 Result<std::string> read_bytes(const io::File& file, std::uint64_t offset, std::size_t count) {
@@ -83,7 +82,7 @@ Result<bool> has_frames(const io::File& file, std::uint32_t tag) {
 }  // namespace
 
 Result<format::SegmentHeader> read_segment_header(const io::File& file, std::uint64_t generation,
-                                                  const Id128* spool_id, bool* rebuilt_flag) {
+                                                  const Id128* spool_id) {
   const std::string page = HW_TRY(read_bytes(file, 0, format::kPageBytes));
   auto header = format::decode_segment_header(page);
   if (header) {
@@ -118,9 +117,6 @@ Result<format::SegmentHeader> read_segment_header(const io::File& file, std::uin
   rebuilt.wall = frame->wall;
   rebuilt.mono = frame->mono;
   rebuilt.next = state.next;
-  if (rebuilt_flag != nullptr) {
-    *rebuilt_flag = true;
-  }
   return rebuilt;
 }
 
@@ -133,7 +129,7 @@ Result<RecoveredLog> recover_log(io::Files& files, std::string_view dir) {
       log.highest_generation = std::max(log.highest_generation, *spare);
     } else if (const auto generation = format::parse_segment_name(name)) {
       auto file = HW_TRY(files.open(fmt::format("{}/{}", dir, name), io::OpenMode::kRead));
-      found.push_back({*generation, name, std::move(file), std::nullopt, false});
+      found.push_back({*generation, name, std::move(file), std::nullopt});
       log.highest_generation = std::max(log.highest_generation, *generation);
     }
   }
@@ -148,7 +144,7 @@ Result<RecoveredLog> recover_log(io::Files& files, std::string_view dir) {
         continue;
       }
       auto header = read_segment_header(*candidate.file, candidate.generation,
-                                        rebuild && id ? &*id : nullptr, &candidate.rebuilt);
+                                        rebuild && id ? &*id : nullptr);
       if (header) {
         if (id && *id != header->spool_id) {
           return Error::invalid(
@@ -193,6 +189,13 @@ Result<RecoveredLog> recover_log(io::Files& files, std::string_view dir) {
     return log;
   }
   log.exists = true;
+  // A segment whose frames are all void (an attempt to begin one that failed) is no part of it.
+  for (std::size_t i = found.size() - 1; i-- > 0;) {
+    if (found[i].header->first_frame >= found[i + 1].header->first_frame) {
+      log.spares.push_back(std::move(found[i].name));
+      found.erase(found.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+  }
 
   // State: from the newest segment that begins with a whole checkpoint, then every frame behind.
   std::size_t from = found.size() - 1;
@@ -303,8 +306,7 @@ Result<RecoveredLog> recover_log(io::Files& files, std::string_view dir) {
       log.released.push_back(found[i].name);
       continue;
     }
-    FoundSegment segment{found[i].name, *found[i].header, found[i].rebuilt, log.committed + 1,
-                         log.state.next};
+    FoundSegment segment{found[i].name, *found[i].header, log.committed + 1, log.state.next};
     if (i + 1 < found.size()) {
       segment.end_frame = found[i + 1].header->first_frame;
       segment.end_next = found[i + 1].header->next;

@@ -20,7 +20,7 @@ namespace headwater {
 struct FoundSegment {
   std::string name;
   spool_format::SegmentHeader header;
-  bool rebuilt = false;  // the page is damaged: the header is from the first frame
+
   // Both from the next segment; of the newest: from its frames.
   std::uint64_t end_frame = 0;
   spool_format::Sequences end_next{};
@@ -53,7 +53,6 @@ Result<RecoveredLog> recover_log(io::Files& files, std::string_view dir);
 // kNotFound when the segment was never begun.
 Result<spool_format::SegmentHeader> read_segment_header(const io::File& file,
                                                         std::uint64_t generation,
-                                                        const Id128* spool_id,
-                                                        bool* rebuilt = nullptr);
+                                                        const Id128* spool_id);
 
 }  // namespace headwater

@@ -144,10 +144,9 @@ Status SpoolCore::open() {
     active_->closed = false;
     active_->end = log.tail;
     active_file_ = HW_TRY(files_.open(active_->path, io::OpenMode::kReadWrite));
-    if (log.segments.back().rebuilt) {
-      // A crash may leave the page torn and the first frame whole.
-      HW_TRY(active_file_->pwrite(0, format::encode(active_->header)));
-    }
+    // What no frame says was synced is written again: after a sync that failed, the last process
+    // may have left it in the cache alone. The header page may be as new as the first frame.
+    HW_TRY(active_file_->pwrite(0, format::encode(active_->header)));
     if (log.unsure_from < log.tail) {
       std::string bytes(static_cast<std::size_t>(log.tail - log.unsure_from), '\0');
       bytes.resize(HW_TRY(active_file_->pread(log.unsure_from, bytes.data(), bytes.size())));

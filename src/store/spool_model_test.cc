@@ -239,6 +239,12 @@ class Trial {
     const auto report = fsck_spool(disk_, "spool");
     ASSERT_TRUE(report.ok()) << report.error().text();
     EXPECT_TRUE(report->sound());
+    if (!report->sound()) {
+      for (const SegmentReport& segment : report->segments) {
+        ADD_FAILURE() << segment.name << " frames " << segment.frames << " end " << segment.end
+                      << " epoch " << segment.epoch;
+      }
+    }
     for (const Damage& damage : report->damage) {
       ADD_FAILURE() << damage.file << " " << damage.from << ": " << damage.text;
     }
