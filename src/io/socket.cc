@@ -353,6 +353,10 @@ IoResult Stream::ssl_result(int rc, const char* what) {
       [[fallthrough]];
     default:
       error_ = fmt::format("{}: {}", what, openssl_error());
+      if (const long verdict = SSL_get_verify_result(ssl_); verdict != X509_V_OK) {
+        error_ = fmt::format("{}: certificate refused: {}", what,
+                             X509_verify_cert_error_string(verdict));
+      }
       return {IoState::kFailed, 0};
   }
 }
