@@ -4,12 +4,21 @@
 #include "config/load.h"
 
 namespace headwater {
+namespace {
+
+// What HEADWATER_… may set, without the variables of the program itself that are no options.
+config::Environment option_environment() {
+  return config::Environment::of_process().without(
+      {"HEADWATER_ONNXRUNTIME", "HEADWATER_ADMIN_TOKEN"});
+}
+
+}  // namespace
 
 std::unique_ptr<LoadedConfig> load_config(const std::string& path,
                                           const std::vector<std::string>& sets,
                                           telemetry::Registry& metrics) {
   auto loaded = std::make_unique<LoadedConfig>();
-  loaded->origins = config::Origins(config::Environment::of_process());
+  loaded->origins = config::Origins(option_environment());
   for (const std::string& set : sets) {
     const std::size_t equals = set.find('=');
     if (equals == std::string::npos || equals == 0) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -22,6 +23,16 @@ class Environment {
   // Null when it is not set; an empty value is a value.
   const std::string* find(std::string_view name) const;
   const std::vector<Variable>& variables() const { return variables_; }
+  // A copy without these.
+  Environment without(std::initializer_list<std::string_view> names) const {
+    Environment rest;
+    for (const Variable& variable : variables_) {
+      if (std::find(names.begin(), names.end(), variable.first) == names.end()) {
+        rest.variables_.push_back(variable);
+      }
+    }
+    return rest;
+  }
 
  private:
   std::vector<Variable> variables_;

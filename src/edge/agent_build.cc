@@ -149,7 +149,9 @@ Scoring::Observer to_tap(api::TapHub& tap, std::string pipeline, std::string sco
     if (tap.wanted(api::TapKind::kReadings)) {
       const Column* score = batch.find(score_column);
       for (const std::uint32_t row : batch.selection()) {
-        tap.publish(api::TapKind::kReadings, pipeline, tap_json(batch.row(row), row, score));
+        if (tap.takes(api::TapKind::kReadings, pipeline)) {
+          tap.publish(api::TapKind::kReadings, pipeline, tap_json(batch.row(row), row, score));
+        }
       }
     }
   };
@@ -173,6 +175,10 @@ Status make_pipeline(Agent::Parts& parts, Streams& streams, const std::string& n
     scoring.model_digest = steps.context.model_digest;
     scoring.revision = parts.plan->revision();
     scoring.spool = parts.spool.get();
+    scoring.latency = &parts.metrics.histogram(
+        "headwater_pipeline_decision_seconds",
+        "Time from a reading's arrival to its decision; of replayed rows, from their reading back.",
+        {{"pipeline", name}});
     scoring.max_waiting_bytes = config.max_waiting.bytes;
     scoring.checkpoint_every = config.checkpoint_every;
     placed.score_column = steps.context.score_column;

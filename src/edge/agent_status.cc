@@ -73,7 +73,7 @@ Json describe_source(const PlacedSource& source) {
 
 Json describe_pipeline(const PlacedPipeline& pipeline) {
   ScoringCounts total;
-  telemetry::HistogramSnapshot latency;
+  const telemetry::HistogramSnapshot latency = pipeline.scorings.front()->latency().snapshot();
   for (const Scoring* scoring : pipeline.scorings) {
     const ScoringCounts& counts = scoring->counts();
     total.rows.add(counts.rows.get());
@@ -85,16 +85,6 @@ Json describe_pipeline(const PlacedPipeline& pipeline) {
     total.cleared.add(counts.cleared.get());
     total.pending_rows.add(counts.pending_rows.get());
     total.behind_rows.add(counts.behind_rows.get());
-    const telemetry::HistogramSnapshot one = scoring->latency().snapshot();
-    if (latency.buckets.empty()) {
-      latency = one;
-    } else {
-      for (std::size_t i = 0; i < one.buckets.size(); ++i) {
-        latency.buckets[i] += one.buckets[i];
-      }
-      latency.count += one.count;
-      latency.sum += one.sum;
-    }
   }
   std::uint64_t calls = 0;
   std::uint64_t given = 0;
@@ -220,14 +210,18 @@ void register_metrics(Agent::Parts& parts) {
   };
   // Every part below outlives the callbacks: ~Agent() drops them first.
   for (const PlacedSource& source : parts.sources) {
-    const auto outcome = [&](const char* which, std::uint64_t SourceSums::*member) {
+    const auto readings = [&](const char* outcome, std::function<std::uint64_t()> read) {
       counter("headwater_source_readings_total",
               "Readings by what became of them; received = all the others and those in flight.",
-              {{"source", source.name}, {"outcome", which}},
-              [&source, member] { return sums_of(source).*member; });
+              {{"source", source.name}, {"outcome", outcome}}, std::move(read));
     };
-    counter("headwater_source_readings_total", "", {{"source", source.name}, {"outcome", "received"}},
-            [&source] { return sums_of(source).taken + sums_of(source).refused; });
+    const auto outcome = [&](const char* which, std::uint64_t SourceSums::*member) {
+      readings(which, [&source, member] { return sums_of(source).*member; });
+    };
+    readings("received", [&source] {
+      const SourceSums sums = sums_of(source);
+      return sums.taken + sums.refused;
+    });
     outcome("duplicate", &SourceSums::duplicate);
     outcome("filtered", &SourceSums::filtered);
     outcome("dead_letter", &SourceSums::dead_letter);
@@ -270,17 +264,6 @@ void register_metrics(Agent::Parts& parts) {
               }
               return calls;
             });
-    for (const double p : {0.5, 0.99}) {
-      gauge("headwater_pipeline_decision_latency_seconds",
-            "Time from a reading's arrival to its decision, by quantile, since start.",
-            {{"pipeline", pipeline.name}, {"quantile", fmt::format("{:g}", p)}}, [&pipeline, p] {
-              double worst = 0;
-              for (const Scoring* scoring : pipeline.scorings) {
-                worst = std::max(worst, scoring->latency().quantile(p));
-              }
-              return worst;
-            });
-    }
   }
   for (const std::unique_ptr<PlacedSink>& sink : parts.sinks) {
     const DeliveryCounts* counts =

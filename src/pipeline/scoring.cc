@@ -11,6 +11,7 @@
 namespace headwater {
 
 Scoring::Scoring(Parts parts) : parts_(std::move(parts)), last_checkpoint_(io::mono_now()) {
+  HW_CHECK(parts_.latency != nullptr && parts_.spool != nullptr, "the owner gives both");
   HW_CHECK(parts_.stages.size() == parts_.stage_keys.size(), "one key per stage");
 }
 
@@ -219,7 +220,7 @@ void Scoring::record(const Batch& batch, std::uint16_t stream) {
       scores_[index_of(batch.row(row).sequence)] = score->as_double(row);
       ++scored;
     }
-    latency_.record(static_cast<double>((now - batch.row(row).arrived).count()) * 1e-9);
+    parts_.latency->record(static_cast<double>((now - batch.row(row).arrived).count()) * 1e-9);
   }
   for (const Alert& alert : alerts_) {
     const Row& row = batch.row(alert.row);

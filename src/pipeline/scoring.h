@@ -42,6 +42,8 @@ class Scoring final : private Outputs {
     std::size_t max_waiting_bytes = 32U << 20;
     std::size_t replay_rows = 1024;  // rows of a batch that is read back
     Nanos checkpoint_every = std::chrono::seconds(30);
+    // Seconds from a reading's arrival to its decision; shared by the workers of a pipeline.
+    telemetry::Histogram* latency = nullptr;
   };
   // Told about decided batches: `alerts` are not committed yet.
   using Observer = std::function<void(const Batch& batch, std::span<const Alert> alerts)>;
@@ -70,8 +72,7 @@ class Scoring final : private Outputs {
   void checkpoint();
 
   const ScoringCounts& counts() const { return counts_; }
-  // Seconds from a reading's arrival to its decision.
-  const telemetry::Histogram& latency() const { return latency_; }
+  const telemetry::Histogram& latency() const { return *parts_.latency; }
   const std::string& name() const { return parts_.name; }
   const std::string& pipeline() const { return parts_.pipeline; }
   std::uint16_t stream() const { return parts_.stream; }
@@ -96,7 +97,6 @@ class Scoring final : private Outputs {
   std::map<std::uint16_t, Decode*> decoders_;
   std::vector<Observer> observers_;
   ScoringCounts counts_;
-  telemetry::Histogram latency_;
 
   struct Waiting {
     Batch batch;

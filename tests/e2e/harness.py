@@ -1,6 +1,6 @@
 """Runs the real program for end-to-end tests, and plays an MQTT device that knows what was acknowledged.
 
-Only the Python 3 standard library. HEADWATER_BIN names the program (ctest sets it).
+Only the Python 3 standard library. HW_PROGRAM names the program (ctest sets it).
 """
 
 import json
@@ -19,7 +19,7 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SHARED = ROOT.parent / "shared"
-PROGRAM = os.environ.get("HEADWATER_BIN", str(ROOT / "build/dev/headwater"))
+PROGRAM = os.environ.get("HW_PROGRAM", str(ROOT / "build/dev/headwater"))
 DEADLINE_S = 60
 
 
