@@ -317,7 +317,14 @@ void append_block(std::string& out, const Node& node, std::size_t indent) {
   for (const Node& item : node.items()) {
     out.append(indent, ' ');
     out += '-';
-    value(item);
+    if (is_block(item)) {
+      std::string block;
+      append_block(block, item, indent + 2);
+      out += ' ';
+      out += std::string_view(block).substr(indent + 2);  // begins on the line of the dash
+    } else {
+      value(item);
+    }
   }
 }
 

@@ -275,6 +275,17 @@ TEST(LoadFile, NamesTheMissingFile) {
   EXPECT_EQ(diagnostics.text(), "error: read /nonexistent/edge.yaml: No such file or directory\n");
 }
 
+TEST(ToYaml, WritesBlocksAsPeopleDo) {
+  EXPECT_EQ(to_yaml(*load("{steps: [{filter: {when: a}}, [b, [c]], d], e: {}}").node),
+            "steps:\n"
+            "  - filter:\n"
+            "      when: a\n"
+            "  - - b\n"
+            "    - [c]\n"
+            "  - d\n"
+            "e: {}\n");
+}
+
 TEST(ToYaml, LoadsBackToAnEqualTree) {
   for (const char* text :
        {"a: 1\nb: [x, 'true', \"c: d\", '', '- x', '*a', '#']\nc: {d: ~, e: {f: [[1], {g: 2}]}}\n",
