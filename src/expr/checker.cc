@@ -565,40 +565,6 @@ class Checker {
 
 }  // namespace
 
-std::optional<RowFact> row_fact(std::string_view name) {
-  if (name == "device" || name == "device_id") {
-    return RowFact::kDevice;
-  }
-  if (name == "topic") {
-    return RowFact::kTopic;
-  }
-  if (name == "sender") {
-    return RowFact::kSender;
-  }
-  if (name == "time" || name == "timestamp") {
-    return RowFact::kTime;
-  }
-  if (name == "received") {
-    return RowFact::kReceived;
-  }
-  return std::nullopt;
-}
-
-Type row_fact_type(RowFact fact) {
-  return fact == RowFact::kTime || fact == RowFact::kReceived ? Type::kTimestamp : Type::kString;
-}
-
-std::optional<Type> type_by_name(std::string_view name) {
-  for (const Type type :
-       {Type::kNull, Type::kBool, Type::kInt, Type::kDouble, Type::kString, Type::kTimestamp,
-        Type::kDuration, Type::kList, Type::kType, Type::kBytes}) {
-    if (cel_type_name(type) == name) {
-      return type;
-    }
-  }
-  return std::nullopt;
-}
-
 bool check(Tree& tree, const NameTypes& names, const CheckOptions& options, Fault& fault) {
   return Checker(tree, names, options, fault).run();
 }

@@ -67,38 +67,6 @@ std::string frame(std::string_view text, const Problem& problem) {
 
 }  // namespace
 
-Names Names::of(const Schema& schema) {
-  Names names = open(schema);
-  names.open_ = false;
-  return names;
-}
-
-Names Names::open(const Schema& schema) {
-  Names names;
-  names.open_ = true;
-  names.row_facts_ = true;
-  for (const Field& field : schema.fields()) {
-    names.add(field.name, from_column_type(field.type));
-  }
-  return names;
-}
-
-Names& Names::add(std::string_view name, Type type) {
-  for (Entry& entry : entries_) {
-    if (entry.name == name) {
-      entry.type = type;
-      return *this;
-    }
-  }
-  entries_.push_back({std::string(name), type});
-  return *this;
-}
-
-Names& Names::without_row_facts() {
-  row_facts_ = false;
-  return *this;
-}
-
 struct Expression::Source {
   std::string text;
   Names names;
