@@ -2,10 +2,10 @@
 """Runs the demo: fits the model, starts the edge, plays the recording at it as a device would, shows
 the alerts as they come, stops the edge and prints what happened. Ends by itself.
 
-    demo/run.py [--rate MESSAGES_PER_SECOND]
+    demo/run.py [--rate MESSAGES_PER_SECOND] [--folder FOLDER] [--any-port]
 
-HEADWATER names the program (default: build/release/headwater). All files go to build/demo, which is
-made anew by each run.
+HEADWATER names the program (default: build/release/headwater). All files go to FOLDER (default:
+build/demo), which is made anew by each run.
 """
 
 import argparse
@@ -27,7 +27,6 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(FOLDER)
 RECORDING = os.path.join(FOLDER, "data", "machine_temperature_system_failure.csv")
 WINDOWS = os.path.join(FOLDER, "data", "windows.json")
-WORK = os.path.join(ROOT, "build", "demo")
 DEVICE = "machine-1"
 START_SECONDS = 20
 DRAIN_SECONDS = 20
@@ -42,7 +41,7 @@ def fail(message, log=None):
 
 
 def free_port(wanted):
-    """The port itself, or one that the kernel picks where something else has it."""
+    """The port itself, or one that the kernel picks where something else has it (or wanted is 0)."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -54,13 +53,14 @@ def free_port(wanted):
     raise AssertionError("the kernel has no free port")
 
 
-def write_config():
+def write_config(folder, any_port):
     """Copies headwater.yaml, with other ports where its own are taken: {port in the file: port used}."""
     with open(os.path.join(FOLDER, "headwater.yaml"), encoding="utf-8") as handle:
         text = handle.read()
-    ports = {wanted: free_port(wanted) for wanted in map(int, re.findall(r"127\.0\.0\.1:(\d+)", text))}
+    wanted = [int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", text)]
+    ports = {port: free_port(0 if any_port else port) for port in wanted}
     text = re.sub(r"127\.0\.0\.1:(\d+)", lambda m: f"127.0.0.1:{ports[int(m.group(1))]}", text)
-    with open(os.path.join(WORK, "headwater.yaml"), "w", encoding="utf-8") as handle:
+    with open(os.path.join(folder, "headwater.yaml"), "w", encoding="utf-8") as handle:
         handle.write(text)
     return ports
 
@@ -83,29 +83,9 @@ def wait_ready(edge, health, log):
     fail(f"the edge was not ready after {START_SECONDS} s:", log)
 
 
-def show_alert(line):
-    """One line of the edge's console sink, for people."""
-    try:
-        alert = json.loads(line)
-        what = alert["event"].upper()
-        score = alert.get("anomaly_score")
-        text = f"  {alert['timestamp'][:16].replace('T', ' ')}  {what:<8} {alert['device_id']}"
-        if score is not None:
-            text += f"  score {score:.2f}"
-        if what == "RAISED":
-            shown = {k: round(v, 4 if abs(v) < 1 else 1) for k, v in alert.get("features", {}).items()
-                     if isinstance(v, (int, float))}
-            text += f" (limit {alert.get('threshold', 0.8)})  " + ", ".join(f"{k} {v}" for k, v in shown.items())
-        elif "duration_s" in alert:
-            text += f"  after {alert['duration_s'] / 3600:.1f} h"
-        print(text, flush=True)
-    except (ValueError, KeyError, TypeError):
-        print("  " + line.rstrip(), flush=True)
-
-
 def follow(stream):
     for line in stream:
-        show_alert(line)
+        print("  " + line, end="", flush=True)
 
 
 def wait_settled(edge, admin, rows, log):
@@ -132,26 +112,13 @@ def run_script(name, *arguments):
     subprocess.run([sys.executable, os.path.join(FOLDER, name), *arguments], check=True)
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Runs the demo.")
-    parser.add_argument("--rate", type=float, default=1500, help="messages a second")
-    rate = parser.parse_args().rate
-    program = os.environ.get("HEADWATER", os.path.join(ROOT, "build", "release", "headwater"))
-    program = os.path.abspath(program)
-    if not os.access(program, os.X_OK):
-        fail(f"{program} does not exist; run `make build`")
-
-    shutil.rmtree(WORK, ignore_errors=True)
-    os.makedirs(WORK)
-    log, alerts = os.path.join(WORK, "edge.log"), os.path.join(WORK, "alerts.jsonl")
-    print("Headwater demo: a machine's temperature every 5 minutes for 79 days (NAB, MIT licence)\n", flush=True)
-    run_script("fit.py", RECORDING, os.path.join(WORK, "model.onnx"))
-    ports = write_config()
-    mqtt, health, admin = (ports[p] for p in (18830, 18831, 18832))
-    rows = sum(1 for _ in open(RECORDING, encoding="utf-8")) - 1
-
-    edge = subprocess.Popen([program, "run", "headwater.yaml"], cwd=WORK, text=True,
-                            stdout=subprocess.PIPE, stderr=open(log, "w", encoding="utf-8"))
+def play(program, folder, rate, ports, rows):
+    """Starts the edge, plays the recording, ends the edge: (status, peak memory, seconds)."""
+    mqtt, health, admin = (ports[port] for port in (18830, 18831, 18832))
+    log = os.path.join(folder, "edge.log")
+    with open(log, "w", encoding="utf-8") as log_file:
+        edge = subprocess.Popen([program, "run", "headwater.yaml"], cwd=folder, text=True,
+                                stdout=subprocess.PIPE, stderr=log_file)
     try:
         wait_ready(edge, health, log)
         reader = threading.Thread(target=follow, args=(edge.stdout,), daemon=True)
@@ -159,11 +126,14 @@ def main():
         print(f"\nPlaying {rows} readings at {rate:.0f}/s to mqtt://127.0.0.1:{mqtt} (QoS 1); alerts as they come:\n",
               flush=True)
         began = time.monotonic()
-        with open(os.path.join(WORK, "simulate.log"), "w", encoding="utf-8") as simulate_log:
-            subprocess.run(
+        simulate_log = os.path.join(folder, "simulate.log")
+        with open(simulate_log, "w", encoding="utf-8") as simulate_output:
+            simulate = subprocess.run(
                 [program, "simulate", RECORDING, "--to", f"mqtt://127.0.0.1:{mqtt}", "--rate", f"{rate:g}",
                  "--device", DEVICE, "--rename", "value", "temperature"],
-                check=True, stdout=simulate_log, stderr=subprocess.STDOUT, timeout=60 + rows / rate)
+                stdout=simulate_output, stderr=subprocess.STDOUT, timeout=60 + rows / rate)
+        if simulate.returncode != 0:
+            fail(f"headwater simulate ended with exit status {simulate.returncode}:", simulate_log)
         status = wait_settled(edge, admin, rows, log)
         seconds = time.monotonic() - began
         peak = memory_peak(edge.pid)
@@ -172,11 +142,10 @@ def main():
             exit_status = edge.wait(timeout=15)
         except subprocess.TimeoutExpired:
             fail("the edge did not end within 15 s of SIGTERM:", log)
-        reader.join(timeout=2)
         if exit_status != 0:
             fail(f"the edge ended with exit status {exit_status}:", log)
-    except subprocess.CalledProcessError as error:
-        fail(f"{' '.join(error.cmd[1:3])} failed:", os.path.join(WORK, "simulate.log"))
+        reader.join(timeout=2)
+        return status, peak, seconds
     except OSError as error:
         fail(f"{error}:", log)
     finally:
@@ -184,22 +153,45 @@ def main():
             edge.kill()
             edge.wait()
 
-    store = json.loads(subprocess.run([program, "store", "ls", os.path.join(WORK, "data"), "--json"],
+
+def main():
+    parser = argparse.ArgumentParser(description="Runs the demo.")
+    parser.add_argument("--rate", type=float, default=1500, help="messages a second")
+    parser.add_argument("--folder", default=os.path.join(ROOT, "build", "demo"), help="for all files; made anew")
+    parser.add_argument("--any-port", action="store_true", help="let the kernel choose the ports")
+    options = parser.parse_args()
+    folder = os.path.abspath(options.folder)
+    program = os.path.abspath(os.environ.get("HEADWATER", os.path.join(ROOT, "build", "release", "headwater")))
+    if not os.access(program, os.X_OK):
+        fail(f"{program} does not exist; run `make build`")
+    if os.path.exists(folder) and not os.path.exists(os.path.join(folder, "model.onnx")) and os.listdir(folder):
+        fail(f"{folder} holds other files; give a folder of its own")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+
+    with open(RECORDING, encoding="utf-8") as handle:
+        rows = sum(1 for _ in handle) - 1
+    print("Headwater demo: a machine's temperature every 5 minutes for 79 days (NAB, MIT licence)\n", flush=True)
+    run_script("fit.py", RECORDING, os.path.join(folder, "model.onnx"))
+    ports = write_config(folder, options.any_port)
+    status, peak, seconds = play(program, folder, options.rate, ports, rows)
+
+    data = os.path.join(folder, "data")
+    store = json.loads(subprocess.run([program, "store", "ls", data, "--json"],
                                       check=True, capture_output=True, text=True).stdout)
     print()
-    for line in summary.lines(status, store, os.path.join(WORK, "data"), peak, seconds):
-        print(line)
-    print(flush=True)
-    run_script("score.py", RECORDING, WINDOWS, alerts)
-    shown = os.path.relpath(WORK, os.getcwd())
-    tool = os.path.relpath(program, os.getcwd())
-    print(f"""
-Try next:
-  {tool} store cat {shown}/data --lane alerts      the alerts, as they were committed
-  {tool} store cat {shown}/data | head -3          the readings
-  {tool} check demo/headwater.yaml                 what a config means, before it runs
-  {tool} run demo/headwater.yaml                   your own devices: publish JSON to sensors/NAME/readings
-  demo/README.md                                   how the model was fitted, and what not to read into it""")
+    print("\n".join(summary.lines(status, store, data, peak, seconds)), end="\n\n", flush=True)
+    run_script("score.py", RECORDING, WINDOWS, os.path.join(folder, "alerts.jsonl"))
+    tool, shown = os.path.relpath(program), os.path.relpath(folder)
+    print("\nTry next:")
+    for command, what in [
+        (f"{tool} store cat {shown}/data --lane alerts", "the alerts, as they were committed"),
+        (f"{tool} store verify {shown}/data", "whether every byte of the log is whole"),
+        (f"{tool} check {shown}/headwater.yaml", "what a config means, before it runs"),
+        (f"{tool} run {shown}/headwater.yaml", "your own devices: JSON to sensors/NAME/readings"),
+    ]:
+        print(f"  {command}\n      {what}")
+    print("  demo/README.md\n      how the model was fitted, and what not to read into it")
 
 
 if __name__ == "__main__":

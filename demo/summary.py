@@ -42,7 +42,6 @@ def lines(status, store, folder, peak, seconds):
     raw = total("received_bytes")
     outcomes = ("duplicate", "filtered", "dead_letter", "stored", "refused", "in_flight")
     adds_up = total("received") == sum(total(o) for o in outcomes)
-    used = on_disk(folder)
     stored = {name: lane["rows"] for name, lane in store["lanes"].items()}
     return [
         "What happened",
@@ -55,8 +54,9 @@ def lines(status, store, folder, peak, seconds):
         "from the store after the edge had ended",
         f"  scored           {pipeline['scored']}; {pipeline['unscored']} had less than a day behind them or came late",
         f"  alerts           {pipeline['alerts']} raised, {pipeline['cleared']} cleared",
-        f"  on disk          {size(used)} for {size(raw)} of JSON ({used / max(1, raw):.2f} x), "
-        f"{spool['commits']} commits",
+        f"  on disk          {size(store['bytes'])} of log for {size(raw)} of JSON ({store['bytes'] / max(1, raw):.1f} x: "
+        f"{spool['commits']} commits, {total('stored') / max(1, spool['commits']):.1f} readings each); "
+        f"{size(on_disk(folder))} set aside",
         f"  model calls      {pipeline['model_calls']}, {pipeline['rows_per_call']:.1f} rows per call",
         f"  arrival to decision   p50 {milliseconds(pipeline['latency_p50_s'])}, p99 {milliseconds(pipeline['latency_p99_s'])}",
         f"  commit                p50 {milliseconds(spool['commit_p50_s'])}, p99 {milliseconds(spool['commit_p99_s'])}",
