@@ -217,7 +217,8 @@ TEST(RowCodec, EveryPairOfRowsReadsBack) {
   full.payload = std::string_view("a\0b", 3);
   full.time = {1'700'000'000'000'000'000};
   full.received = {1'700'000'000'000'000'999};
-  full.flags = 0xffffffff;
+  full.flags = 0x7fffffff;
+  full.note = "expected a value at byte 17";
   full.identity = {~std::uint64_t{0}, 1};
   full.partition = 0xffffffff;
   full.position = ~std::uint64_t{0};
@@ -228,6 +229,8 @@ TEST(RowCodec, EveryPairOfRowsReadsBack) {
   other.position = 0;
   other.identity = {};
   other.flags = 0;
+  add(other);
+  other.note = {};
   add(other);
   other.time = {std::numeric_limits<std::int64_t>::min()};
   other.received = {std::numeric_limits<std::int64_t>::max()};
@@ -254,6 +257,7 @@ TEST(RowCodec, EveryPairOfRowsReadsBack) {
         EXPECT_EQ(got.identity, want.identity);
         EXPECT_EQ(got.partition, want.partition);
         EXPECT_EQ(got.position, want.position);
+        EXPECT_EQ(got.note, want.note);
       }
       StoredRow end;
       EXPECT_FALSE(decoder.next(&end));

@@ -19,10 +19,12 @@ enum Bits : unsigned {
   kDeviceInTopic = 1U << 7,
 };
 
+// In the stored flags only: a note follows the payload. RowFlags stay below it.
+constexpr std::uint32_t kHasNote = 1U << 31;
 constexpr std::size_t kMaxVarint = 10;
 constexpr std::uint64_t kSenderIsDevice = 1;
-// Bits, six numbers, an identity, and five lengths or offsets; texts come on top.
-constexpr std::size_t kMaxFixed = 1 + 5 * kMaxVarint + 16 + 6 * kMaxVarint;
+// Bits, five numbers, an identity, and seven lengths or offsets; texts come on top.
+constexpr std::size_t kMaxFixed = 1 + 5 * kMaxVarint + 16 + 7 * kMaxVarint;
 
 char* put_varint(char* at, std::uint64_t value) {
   while (value >= 0x80) {
@@ -81,8 +83,8 @@ void RowEncoder::clear() {
 }
 
 void RowEncoder::append(const StoredRow& row) {
-  const std::size_t most =
-      kMaxFixed + row.topic.size() + row.device.size() + row.sender.size() + row.payload.size();
+  const std::size_t most = kMaxFixed + row.topic.size() + row.device.size() + row.sender.size() +
+                           row.payload.size() + row.note.size();
   if (buffer_.size() - used_ < most) {
     grow(used_ + most);
   }
@@ -98,9 +100,10 @@ void RowEncoder::append(const StoredRow& row) {
   at = put_signed(at, minus(lag, minus(received_, time_)));
   time_ = row.time.ns;
   received_ = row.received.ns;
-  if (row.flags != 0) {
+  const std::uint32_t flags = row.flags | (row.note.empty() ? 0 : kHasNote);
+  if (flags != 0) {
     bits |= kHasFlags;
-    at = put_varint(at, row.flags);
+    at = put_varint(at, flags);
   }
   if (row.partition == partition_) {
     bits |= kSamePartition;
@@ -153,6 +156,10 @@ void RowEncoder::append(const StoredRow& row) {
   }
   at = put_varint(at, row.payload.size());
   at = put_text(at, row.payload);
+  if (!row.note.empty()) {
+    at = put_varint(at, row.note.size());
+    at = put_text(at, row.note);
+  }
   *bits_at = static_cast<char>(bits);
   used_ = here(at);
   ++count_;
@@ -211,6 +218,11 @@ bool RowDecoder::next(StoredRow* row) {
     }
   }
   got.payload = in.get_string();
+  got.note = {};
+  if ((got.flags & kHasNote) != 0) {
+    got.flags &= ~kHasNote;
+    got.note = in.get_string();
+  }
   if (!in.ok()) {
     ok_ = false;
     return false;
