@@ -137,15 +137,6 @@ class ConnectionTable {
   void read_ahead(Connection& connection);
   std::size_t handle_bytes(Connection& connection, std::string_view bytes);
   Step handle(Connection& connection, const Frame& frame);
-  Step publish(Connection& connection, const Frame& frame);
-  Step check_window(Connection& connection, const PublishPacket& packet);
-  Step deliver(Connection& connection, const PublishPacket& packet);
-  void forget_acknowledged(Session& session);
-  Step deny(Connection& connection, const PublishPacket& packet);
-  bool is_repeat(Connection& connection, const PublishPacket& packet, std::uint64_t hash);
-  bool resolve_alias(Connection& connection, PublishPacket* packet);
-  bool allowed(Connection& connection, std::string_view topic);
-  bool quota_left(Connection& connection, std::size_t bytes);
   Step release(Connection& connection, const Frame& frame);
   Step subscribe(Connection& connection, const Frame& frame);
   Step unsubscribe(Connection& connection, const Frame& frame);
@@ -156,6 +147,17 @@ class ConnectionTable {
   void release_hold(Connection& connection);
   void set_stash(Connection& connection, std::string_view bytes);
   void update_interest(Connection& connection);
+
+  // connection_publish.cc
+  Step publish(Connection& connection, const Frame& frame);
+  Step check_window(Connection& connection, const PublishPacket& packet);
+  Step deliver(Connection& connection, const PublishPacket& packet);
+  void forget_acknowledged(Session& session);
+  Step deny(Connection& connection, const PublishPacket& packet);
+  bool is_repeat(Connection& connection, const PublishPacket& packet, std::uint64_t hash);
+  bool resolve_alias(Connection& connection, PublishPacket* packet);
+  bool allowed(Connection& connection, std::string_view topic);
+  bool quota_left(Connection& connection, std::size_t bytes);
 
   // connection_write.cc: bytes out
   void answer(Connection& connection, PendingAnswer answer);

@@ -3,291 +3,24 @@
 
 #include "base/strings.h"
 #include "protocol/mqtt/codec.h"
+#include "protocol/mqtt/packet_reader.h"
 #include "protocol/mqtt/topic.h"
 
 namespace headwater::mqtt {
 namespace {
 
-constexpr Fault malformed(std::string_view why) {
-  return {Reason::kMalformedPacket, why};
-}
-constexpr Fault protocol_error(std::string_view why) {
-  return {Reason::kProtocolError, why};
-}
-
-// Walks a packet; goes bad (sticky) instead of reading past the end or over invalid text.
-class Reader {
- public:
-  explicit Reader(std::string_view bytes) : rest_(bytes) {}
-
-  bool ok() const { return why_.empty(); }
-  Fault fault() const { return ok() ? Fault{} : malformed(why_); }
-  bool empty() const { return rest_.empty(); }
-  std::string_view rest() const { return rest_; }
-
-  std::uint8_t u8() {
-    if (!has(1)) {
-      return 0;
-    }
-    const auto value = static_cast<std::uint8_t>(rest_[0]);
-    rest_.remove_prefix(1);
-    return value;
-  }
-  std::uint16_t u16() {
-    if (!has(2)) {
-      return 0;
-    }
-    const auto value = static_cast<std::uint16_t>(byte(0) << 8 | byte(1));
-    rest_.remove_prefix(2);
-    return value;
-  }
-  std::uint32_t u32() {
-    const std::uint32_t high = u16();
-    return high << 16 | u16();
-  }
-  std::uint32_t varint() {
-    std::uint32_t value = 0;
-    for (unsigned i = 0; i < 4; ++i) {
-      const std::uint8_t part = u8();
-      if (!ok()) {
-        return 0;
-      }
-      value |= static_cast<std::uint32_t>(part & 0x7F) << (7 * i);
-      if ((part & 0x80) == 0) {
-        // The shortest form is required [1.5.5].
-        if (i > 0 && part == 0) {
-          fail("a variable byte integer is longer than needed");
-        }
-        return value;
-      }
-    }
-    fail("a variable byte integer has more than four bytes");
-    return 0;
-  }
-  std::string_view bytes(std::size_t size) {
-    if (!has(size)) {
-      return {};
-    }
-    const std::string_view value = rest_.substr(0, size);
-    rest_.remove_prefix(size);
-    return value;
-  }
-  std::string_view binary() { return bytes(u16()); }
-  std::string_view text() {
-    const std::string_view value = binary();
-    if (!valid_text(value)) {
-      fail("a text is not valid UTF-8");
-      return {};
-    }
-    return value;
-  }
-  void fail(std::string_view why) {
-    if (ok()) {
-      why_ = why;
-    }
-    rest_ = {};
-  }
-
- private:
-  unsigned byte(std::size_t at) const { return static_cast<unsigned char>(rest_[at]); }
-  bool has(std::size_t size) {
-    if (rest_.size() < size || !ok()) {
-      fail("the packet ends inside a field");
-      return false;
-    }
-    return true;
-  }
-
-  std::string_view rest_;
-  std::string_view why_;
-};
-
-// Where a property may stand, as bits by packet type; the will has bit 0.
-constexpr std::uint32_t in(PacketType type) {
-  return 1U << static_cast<unsigned>(type);
-}
-constexpr std::uint32_t kInWill = 1;
-constexpr std::uint32_t kInConnect = in(PacketType::kConnect);
-constexpr std::uint32_t kInConnack = in(PacketType::kConnack);
-constexpr std::uint32_t kInPublish = in(PacketType::kPublish);
-constexpr std::uint32_t kInAcks = in(PacketType::kPuback) | in(PacketType::kPubrec) |
-                                  in(PacketType::kPubrel) | in(PacketType::kPubcomp);
-constexpr std::uint32_t kInSubacks = in(PacketType::kSuback) | in(PacketType::kUnsuback);
-constexpr std::uint32_t kInSubscribe = in(PacketType::kSubscribe);
-constexpr std::uint32_t kInDisconnect = in(PacketType::kDisconnect);
-constexpr std::uint32_t kInAuth = in(PacketType::kAuth);
-constexpr std::uint32_t kInMessage = kInPublish | kInWill;
-constexpr std::uint32_t kAnywhere = 0xFFFF;
-
-constexpr std::size_t kPropertyIds = 0x2B;
-constexpr std::array<std::uint32_t, kPropertyIds> property_places() {  // [2.2.2.2], table 2-4
-  std::array<std::uint32_t, kPropertyIds> places{};
-  places[0x01] = places[0x02] = places[0x03] = places[0x08] = places[0x09] = kInMessage;
-  places[0x0B] = kInPublish | kInSubscribe;
-  places[0x11] = kInConnect | kInConnack | kInDisconnect;
-  places[0x12] = places[0x13] = kInConnack;
-  places[0x15] = places[0x16] = kInConnect | kInConnack | kInAuth;
-  places[0x17] = places[0x19] = kInConnect;
-  places[0x18] = kInWill;
-  places[0x1A] = kInConnack;
-  places[0x1C] = kInConnack | kInDisconnect;
-  places[0x1F] = kInConnack | kInAcks | kInSubacks | kInDisconnect | kInAuth;
-  places[0x21] = places[0x22] = kInConnect | kInConnack;
-  places[0x23] = kInPublish;
-  places[0x24] = places[0x25] = kInConnack;
-  places[0x26] = kAnywhere;
-  places[0x27] = kInConnect | kInConnack;
-  places[0x28] = places[0x29] = places[0x2A] = kInConnack;
-  return places;
-}
-constexpr auto kPlaces = property_places();
-
-constexpr Fault kTwice = protocol_error("a property is given twice");
-
-template <class T>
-Fault set_once(std::optional<T>& field, T value) {
-  if (field.has_value()) {
-    return kTwice;
-  }
-  field = value;
-  return {};
-}
-
-Fault set_flag(std::optional<bool>& field, std::uint8_t value) {
-  if (value > 1) {
-    return protocol_error("a property that is 0 or 1 has another value");
-  }
-  return set_once(field, value == 1);
-}
-
-template <class T>
-Fault set_not_zero(std::optional<T>& field, T value) {
-  if (value == 0) {
-    return protocol_error("a property that must not be 0 is 0");
-  }
-  return set_once(field, value);
-}
-
-Fault decode_property(std::uint32_t id, std::uint32_t place, Reader& reader, Properties* out) {
-  switch (id) {
-    case 0x01:
-      return set_flag(out->payload_is_utf8, reader.u8());
-    case 0x02:
-      return set_once(out->message_expiry, reader.u32());
-    case 0x03:
-      return set_once(out->content_type, reader.text());
-    case 0x08: {
-      const std::string_view topic = reader.text();
-      if (topic.find_first_of("+#") != std::string_view::npos) {
-        return {Reason::kTopicNameInvalid, "a response topic has wildcards"};
-      }
-      return set_once(out->response_topic, topic);
-    }
-    case 0x09:
-      return set_once(out->correlation_data, reader.binary());
-    case 0x0B: {
-      const std::uint32_t value = reader.varint();
-      if (place == kInPublish && value != 0) {
-        out->subscription_id = value;  // one for each subscription that matched
-        return {};
-      }
-      return set_not_zero(out->subscription_id, value);
-    }
-    case 0x11:
-      return set_once(out->session_expiry, reader.u32());
-    case 0x12:
-      return set_once(out->assigned_client_id, reader.text());
-    case 0x13:
-      return set_once(out->server_keep_alive, reader.u16());
-    case 0x15:
-      return set_once(out->authentication_method, reader.text());
-    case 0x16:
-      return set_once(out->authentication_data, reader.binary());
-    case 0x17:
-      return set_flag(out->request_problem_information, reader.u8());
-    case 0x18:
-      return set_once(out->will_delay, reader.u32());
-    case 0x19:
-      return set_flag(out->request_response_information, reader.u8());
-    case 0x1A:
-      return set_once(out->response_information, reader.text());
-    case 0x1C:
-      return set_once(out->server_reference, reader.text());
-    case 0x1F:
-      return set_once(out->reason_string, reader.text());
-    case 0x21:
-      return set_not_zero(out->receive_maximum, reader.u16());
-    case 0x22:
-      return set_once(out->topic_alias_maximum, reader.u16());
-    case 0x23: {
-      const std::uint16_t alias = reader.u16();
-      if (alias == 0) {
-        return {Reason::kTopicAliasInvalid, "topic alias 0"};
-      }
-      return set_once(out->topic_alias, alias);
-    }
-    case 0x24: {
-      const std::uint8_t qos = reader.u8();
-      if (qos > 1) {
-        return protocol_error("maximum QoS is neither 0 nor 1");
-      }
-      return set_once(out->maximum_qos, qos);
-    }
-    case 0x25:
-      return set_flag(out->retain_available, reader.u8());
-    case 0x26:
-      reader.text();
-      reader.text();
-      return {};
-    case 0x27:
-      return set_not_zero(out->maximum_packet_size, reader.u32());
-    case 0x28:
-      return set_flag(out->wildcard_subscription_available, reader.u8());
-    case 0x29:
-      return set_flag(out->subscription_id_available, reader.u8());
-    default:
-      return set_flag(out->shared_subscription_available, reader.u8());
-  }
-}
-
-// Property length, then the properties, of which each must be allowed at `place`.
-Fault decode_properties(Reader& reader, std::uint32_t place, Properties* out) {
-  out->section = reader.bytes(reader.varint());
-  if (!reader.ok()) {
-    return reader.fault();
-  }
-  Reader inner(out->section);
-  while (!inner.empty()) {
-    const std::uint32_t id = inner.varint();
-    if (id >= kPropertyIds || kPlaces[id] == 0) {
-      return malformed("a property is unknown");
-    }
-    if ((kPlaces[id] & place) == 0) {
-      return protocol_error("a property does not belong in this packet");
-    }
-    const Fault fault = decode_property(id, place, inner, out);
-    if (!inner.ok()) {
-      return inner.fault();  // the bytes ran out: that comes before what a zero value seemed to be
-    }
-    if (!fault.ok()) {
-      return fault;
-    }
-  }
-  return inner.fault();
-}
-
-Fault finish(const Reader& reader) {
+Fault finish(const PacketReader& reader) {
   if (!reader.ok()) {
     return reader.fault();
   }
   return reader.empty() ? Fault{} : malformed("bytes follow the last field");
 }
 
-Fault decode_will(Reader& reader, Version version, std::uint8_t flags, Will* out) {
+Fault decode_will(PacketReader& reader, Version version, std::uint8_t flags, Will* out) {
   out->qos = flags >> 3 & 3;
   out->retain = (flags & 0x20) != 0;
   if (version == Version::k5) {
-    const Fault fault = decode_properties(reader, kInWill, &out->properties);
+    const Fault fault = decode_properties(reader, kWillPlace, &out->properties);
     if (!fault.ok()) {
       return fault;
     }
@@ -379,8 +112,8 @@ Framing next_frame(std::string_view bytes, std::size_t max_packet, Frame* frame)
   frame->type = static_cast<PacketType>(first >> 4);
   frame->flags = first & 0x0F;
   const auto type = static_cast<unsigned>(first >> 4);
-  constexpr unsigned kFlagsTwo =
-      in(PacketType::kPubrel) | in(PacketType::kSubscribe) | in(PacketType::kUnsubscribe);
+  constexpr unsigned kFlagsTwo = place_of(PacketType::kPubrel) | place_of(PacketType::kSubscribe) |
+                                 place_of(PacketType::kUnsubscribe);
   if (type == 0) {
     frame->fault = malformed("packet type 0");
     return Framing::kFault;
@@ -459,9 +192,9 @@ Fault decode_publish(const Frame& frame, Version version, PublishPacket* out, To
     if (at < body.size() && byte(at) == 0) {
       ++at;  // no properties: the common case
     } else {
-      Reader reader(body.substr(at));
+      PacketReader reader(body.substr(at));
       Properties properties;
-      const Fault fault = decode_properties(reader, kInPublish, &properties);
+      const Fault fault = decode_properties(reader, place_of(PacketType::kPublish), &properties);
       if (!fault.ok()) {
         return fault;
       }
@@ -493,7 +226,7 @@ Fault decode_publish(const Frame& frame, Version version, PublishPacket* out, To
 
 Fault decode(const Frame& frame, Connect* out) {
   *out = Connect{};
-  Reader reader(frame.body);
+  PacketReader reader(frame.body);
   const std::string_view protocol = reader.text();
   const std::uint8_t level = reader.u8();
   if (!reader.ok()) {
@@ -525,7 +258,7 @@ Fault decode(const Frame& frame, Connect* out) {
   }
   out->clean_start = (flags & 0x02) != 0;
   if (out->version == Version::k5) {
-    const Fault fault = decode_properties(reader, kInConnect, &out->properties);
+    const Fault fault = decode_properties(reader, place_of(PacketType::kConnect), &out->properties);
     if (!fault.ok()) {
       return fault;
     }
@@ -551,7 +284,7 @@ Fault decode(const Frame& frame, Connect* out) {
 
 Fault decode(const Frame& frame, Version version, Connack* out) {
   *out = Connack{};
-  Reader reader(frame.body);
+  PacketReader reader(frame.body);
   const std::uint8_t flags = reader.u8();
   const std::uint8_t code = reader.u8();
   if (!reader.ok()) {
@@ -568,7 +301,7 @@ Fault decode(const Frame& frame, Version version, Connack* out) {
     out->reason = connack_reason_311(code);
   } else {
     out->reason = static_cast<Reason>(code);
-    const Fault fault = decode_properties(reader, kInConnack, &out->properties);
+    const Fault fault = decode_properties(reader, place_of(PacketType::kConnack), &out->properties);
     if (!fault.ok()) {
       return fault;
     }
@@ -581,7 +314,7 @@ Fault decode(const Frame& frame, Version version, Connack* out) {
 
 Fault decode(const Frame& frame, Version version, Ack* out) {
   *out = Ack{};
-  Reader reader(frame.body);
+  PacketReader reader(frame.body);
   out->packet_id = reader.u16();
   if (!reader.ok()) {
     return reader.fault();
@@ -593,7 +326,7 @@ Fault decode(const Frame& frame, Version version, Ack* out) {
     out->reason = static_cast<Reason>(reader.u8());
     if (!reader.empty()) {
       Properties properties;
-      const Fault fault = decode_properties(reader, in(frame.type), &properties);
+      const Fault fault = decode_properties(reader, place_of(frame.type), &properties);
       if (!fault.ok()) {
         return fault;
       }
@@ -605,10 +338,11 @@ Fault decode(const Frame& frame, Version version, Ack* out) {
 
 Fault decode(const Frame& frame, Version version, Subscribe* out) {
   *out = Subscribe{};
-  Reader reader(frame.body);
+  PacketReader reader(frame.body);
   out->packet_id = reader.u16();
   if (version == Version::k5) {
-    const Fault fault = decode_properties(reader, kInSubscribe, &out->properties);
+    const Fault fault =
+        decode_properties(reader, place_of(PacketType::kSubscribe), &out->properties);
     if (!fault.ok()) {
       return fault;
     }
@@ -649,10 +383,11 @@ Fault decode(const Frame& frame, Version version, Subscribe* out) {
 
 Fault decode(const Frame& frame, Version version, Unsubscribe* out) {
   *out = Unsubscribe{};
-  Reader reader(frame.body);
+  PacketReader reader(frame.body);
   out->packet_id = reader.u16();
   if (version == Version::k5) {
-    const Fault fault = decode_properties(reader, in(PacketType::kUnsubscribe), &out->properties);
+    const Fault fault =
+        decode_properties(reader, place_of(PacketType::kUnsubscribe), &out->properties);
     if (!fault.ok()) {
       return fault;
     }
@@ -678,11 +413,11 @@ Fault decode(const Frame& frame, Version version, Unsubscribe* out) {
 
 Fault decode(const Frame& frame, Version version, Suback* out) {
   *out = Suback{};
-  Reader reader(frame.body);
+  PacketReader reader(frame.body);
   out->packet_id = reader.u16();
   if (version == Version::k5) {
     Properties properties;
-    const Fault fault = decode_properties(reader, in(frame.type), &properties);
+    const Fault fault = decode_properties(reader, place_of(frame.type), &properties);
     if (!fault.ok()) {
       return fault;
     }
@@ -710,34 +445,17 @@ Fault decode(const Frame& frame, Version version, Suback* out) {
 
 Fault decode(const Frame& frame, Version version, Disconnect* out) {
   *out = Disconnect{};
-  Reader reader(frame.body);
+  PacketReader reader(frame.body);
   if (version == Version::k5 && !reader.empty()) {
     out->reason = static_cast<Reason>(reader.u8());
     if (!reader.empty()) {
-      const Fault fault = decode_properties(reader, in(frame.type), &out->properties);
+      const Fault fault = decode_properties(reader, place_of(frame.type), &out->properties);
       if (!fault.ok()) {
         return fault;
       }
     }
   }
   return finish(reader);
-}
-
-bool next_user_property(std::string_view* rest, UserProperty* out) {
-  Reader reader(*rest);
-  Properties scratch;
-  while (!reader.empty()) {
-    const std::uint32_t id = reader.varint();
-    if (id == 0x26) {
-      out->name = reader.text();
-      out->value = reader.text();
-      *rest = reader.rest();
-      return reader.ok();
-    }
-    (void)decode_property(id, kInPublish, reader, &scratch).ok();
-  }
-  *rest = {};
-  return false;
 }
 
 }  // namespace headwater::mqtt

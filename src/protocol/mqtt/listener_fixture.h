@@ -10,6 +10,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -41,6 +42,25 @@ inline ListenerOptions loopback() {
   ListenerOptions options;
   options.address = "127.0.0.1:0";
   return options;
+}
+
+// A CONNECT whose session outlives the connection (3.1.1: unless `clean_start`).
+inline Connect persistent(std::string_view id, Version version = Version::k5,
+                          bool clean_start = false) {
+  Connect connect;
+  connect.version = version;
+  connect.client_id = id;
+  connect.clean_start = clean_start;
+  if (version == Version::k5) {
+    connect.properties.session_expiry = 3600;
+  }
+  return connect;
+}
+
+inline std::vector<std::uint16_t> ids(std::uint16_t from, std::uint16_t count) {
+  std::vector<std::uint16_t> made(count);
+  std::iota(made.begin(), made.end(), from);
+  return made;
 }
 
 // One worker. What is taken is kept in `got`; with `acknowledge_all` it is acknowledged at once.
