@@ -64,19 +64,40 @@ Result<bool> was_begun(const io::File& file, const format::SegmentHeader& header
   return HW_TRY(scanner.next()) != ScanItem::kEnd;
 }
 
-Result<bool> has_frames(const io::File& file, std::uint32_t tag) {
+// What a segment without a readable header still tells.
+struct Salvage {
+  bool has_data = false;  // a frame behind the checkpoint: it had been begun
+  format::Sequences next{};
+};
+
+Result<Salvage> salvage(const io::File& file, std::uint32_t tag) {
   const ScanRange range{.tag = tag,
                         .first_number = 0,
                         .epoch = 0,
                         .end_offset = HW_TRY(file.size()),
                         .end_number = ~std::uint64_t{0}};
   FrameScanner scanner(file, range);
+  LogState state;
+  Salvage found;
   while (true) {
     const ScanItem item = HW_TRY(scanner.next());
-    if (item != ScanItem::kDamage) {
-      return item == ScanItem::kFrame;
+    if (item == ScanItem::kEnd) {
+      break;
+    }
+    if (item == ScanItem::kFrame) {
+      state.apply(scanner.body(), scanner.header().checkpoint(), scanner.header().wall);
+      found.has_data = found.has_data || !scanner.header().checkpoint();
     }
   }
+  found.next = state.next;
+  return found;
+}
+
+// Of a spool with one segment whose header page is damaged: was it ever more than being made?
+Result<bool> only_being_made(const io::File& file) {
+  std::string body;
+  const auto first = HW_TRY(read_first_frame(file, &body));
+  return first && first->number == 1 && !HW_TRY(salvage(file, first->tag)).has_data;
 }
 
 }  // namespace
@@ -155,7 +176,8 @@ Result<RecoveredLog> recover_log(io::Files& files, std::string_view dir) {
         candidate.header = std::move(header).value();
       } else if (header.error().code() == Code::kInvalid ||
                  header.error().code() == Code::kUnavailable ||
-                 (rebuild && !id && header.error().code() == Code::kCorrupt)) {
+                 (rebuild && !id && header.error().code() == Code::kCorrupt &&
+                  !HW_TRY(only_being_made(*candidate.file)))) {
         return std::move(header).error().with("segment '{}'", candidate.name);
       }
     }
@@ -168,23 +190,38 @@ Result<RecoveredLog> recover_log(io::Files& files, std::string_view dir) {
   }
   log.spool_id = *id;
 
-  // The newest segments may not have been begun; older ones without a header are damaged.
+  // The newest segments may not have been begun. A segment that was and has no header that can be
+  // read is kept as a file; the sequences that it tells are not given again.
+  format::Sequences salvaged{};
+  const auto set_aside = [&](Candidate& candidate) -> Status {
+    const auto rest =
+        HW_TRY(salvage(*candidate.file, format::segment_tag(*id, candidate.generation)));
+    (rest.has_data ? log.damaged : log.spares).push_back(candidate.name);
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      salvaged[lane] = std::max(salvaged[lane], rest.has_data ? rest.next[lane] : 0);
+    }
+    return {};
+  };
   while (!found.empty()) {
     Candidate& last = found.back();
-    if (last.header && HW_TRY(was_begun(*last.file, *last.header))) {
+    if (!last.header) {
+      HW_TRY(set_aside(last));
+    } else if (HW_TRY(was_begun(*last.file, *last.header))) {
       break;
+    } else {
+      log.spares.push_back(last.name);
     }
-    log.spares.push_back(std::move(last.name));
     found.pop_back();
   }
-  for (Candidate& candidate : found) {
-    if (!candidate.header) {
-      const std::uint32_t tag = format::segment_tag(*id, candidate.generation);
-      (HW_TRY(has_frames(*candidate.file, tag)) ? log.damaged : log.spares)
-          .push_back(candidate.name);
+  std::vector<Candidate> headless;
+  for (auto it = found.begin(); it != found.end();) {
+    if (it->header) {
+      ++it;
+      continue;
     }
+    headless.push_back(std::move(*it));
+    it = found.erase(it);
   }
-  std::erase_if(found, [](const Candidate& candidate) { return !candidate.header; });
   if (found.empty()) {
     return log;
   }
@@ -295,6 +332,25 @@ Result<RecoveredLog> recover_log(io::Files& files, std::string_view dir) {
                              .from = segment.header->wall,
                              .to = segment.header->wall});
       log.state.next[lane] += margin;
+    }
+  }
+  for (Candidate& candidate : headless) {
+    if (candidate.generation <= log.state.released) {
+      log.released.push_back(candidate.name);
+    } else {
+      HW_TRY(set_aside(candidate));
+    }
+  }
+  for (std::size_t lane = 0; lane < kLanes; ++lane) {
+    if (salvaged[lane] > log.state.next[lane]) {
+      log.corrupt.push_back({.lane = static_cast<Lane>(lane),
+                             .reason = GapReason::kCorrupt,
+                             .first = log.state.next[lane],
+                             .last = salvaged[lane] - 1,
+                             .count = salvaged[lane] - log.state.next[lane],
+                             .from = found.back().header->wall,
+                             .to = found.back().header->wall});
+      log.state.next[lane] = salvaged[lane];
     }
   }
   std::erase_if(log.corrupt, [&](const Gap& gap) {

@@ -94,6 +94,7 @@ class SpoolCore final : public SegmentSource {
   // With `beyond`, max_bytes may be exceeded by a segment rather than fail.
   Status ensure_spare(bool beyond);
   Status make_spare();
+  Status sync_spares();
   // Lets the oldest segment go. kExhausted when `shed` is false and it has rows that somebody
   // still needs, or when it is the only one.
   Status release_oldest(bool shed);
@@ -152,7 +153,8 @@ class SpoolCore final : public SegmentSource {
   std::unique_ptr<io::File> active_file_;
   std::uint64_t committed_frame_ = 0;
   std::uint64_t highest_generation_ = 0;
-  std::vector<std::string> spares_;  // names
+  std::vector<std::string> spares_;           // names
+  std::vector<std::string> unsynced_spares_;  // renamed, but the folder is not synced
   std::thread flusher_;
 };
 

@@ -49,7 +49,7 @@ void SpoolCore::close_active() {
   active_file_.reset();
 }
 
-// Begins the next segment: a spare gets its name, header page and checkpoint, then the syncs.
+// Begins the next segment: a spare gets a header page and the checkpoint, is synced, then named.
 // A generation is never used twice, so what a failed attempt leaves behind is void.
 Status SpoolCore::roll() {
   if (spares_.empty()) {
@@ -89,13 +89,17 @@ Status SpoolCore::roll() {
 
   std::string path = spare;
   const auto begin = [&]() -> Result<std::unique_ptr<io::File>> {
+    {
+      auto file = HW_TRY(files_.open(spare, io::OpenMode::kReadWrite));
+      HW_TRY(file->pwrite(0, bytes));
+      HW_TRY(file->sync());
+    }
+    // Only now: under a segment's name nothing older than this is ever seen, whatever a crash
+    // keeps.
     HW_TRY(files_.rename(spare, segment->path));
     path = segment->path;
-    auto file = HW_TRY(files_.open(path, io::OpenMode::kReadWrite));
-    HW_TRY(file->pwrite(0, bytes));
-    HW_TRY(file->sync());
     HW_TRY(files_.sync_dir(options_.dir));
-    return file;
+    return files_.open(path, io::OpenMode::kReadWrite);
   };
   auto file = begin();
   if (!file) {
@@ -151,6 +155,9 @@ Status SpoolCore::ensure_spare(bool beyond) {
   // A released segment is not always the space of a new one (a reader has it open, or the store was
   // above its limit): up to a few are let go.
   for (int attempt = 0; attempt <= kMostReleases; ++attempt) {
+    if (!unsynced_spares_.empty()) {
+      (void)sync_spares();
+    }
     if (!spares_.empty()) {
       return {};
     }
@@ -353,13 +360,21 @@ Status SpoolCore::release_oldest(bool shed) {
   }
   const std::string spare = format::spare_name(++highest_generation_);
   if (keep && files_.rename(oldest->path, path_of(spare))) {
-    spares_.push_back(spare);
-    const std::lock_guard guard(state_mutex_);
-    spare_count_ = spares_.size();
+    unsynced_spares_.push_back(spare);
   } else {
     HW_TRY(files_.remove(oldest->path));
   }
-  return files_.sync_dir(options_.dir);
+  return sync_spares();
+}
+
+// A file is written to as a spare only once its old name cannot come back.
+Status SpoolCore::sync_spares() {
+  HW_TRY(files_.sync_dir(options_.dir));
+  spares_.insert(spares_.end(), unsynced_spares_.begin(), unsynced_spares_.end());
+  unsynced_spares_.clear();
+  const std::lock_guard guard(state_mutex_);
+  spare_count_ = spares_.size();
+  return {};
 }
 
 }  // namespace headwater
