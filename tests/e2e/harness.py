@@ -93,9 +93,9 @@ class Edge:
     def start(self, wait_ready=True):
         self.addresses = {}
         self.ready_ms = None
-        self.process = subprocess.Popen([PROGRAM, "run", "edge.yaml", *self.extra], cwd=self.folder,
-                                        stdout=open(self.folder / "stdout.txt", "ab"), stderr=subprocess.PIPE,
-                                        text=True)
+        with open(self.folder / "stdout.txt", "ab") as stdout:
+            self.process = subprocess.Popen([PROGRAM, "run", "edge.yaml", *self.extra], cwd=self.folder,
+                                            stdout=stdout, stderr=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
         self._reader.start()
         if wait_ready:
@@ -115,6 +115,7 @@ class Edge:
                 self.addresses[fields["msg"].split()[0]] = fields["address"]
             elif fields.get("msg") == "ready":
                 self.ready_ms = float(fields["start_ms"])
+        process.stderr.close()
 
     def address(self, name):
         host, port = self.addresses[name].rsplit(":", 1)

@@ -1,0 +1,110 @@
+"""What tests start beside the edge: certificates from the openssl program, and a mosquitto broker."""
+
+import pathlib
+import shutil
+import socket
+import subprocess
+import threading
+
+from harness import wait_for
+
+
+def make_certificates(folder):
+    """ca.pem, server.{pem,key} for localhost and 127.0.0.1, and client.{pem,key} with the common name press-1."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    openssl("req", "-x509", *key, "-days", "2", "-subj", "/CN=test authority", "-keyout", "ca.key", "-out", "ca.pem")
+    for name, subject, names in (("server", "/CN=localhost", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+                                 ("client", "/CN=press-1", "extendedKeyUsage=clientAuth")):
+        (folder / "extensions").write_text(names + "\n")
+        openssl("req", *key, "-subj", subject, "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                "-days", "2", "-extfile", "extensions", "-out", f"{name}.pem")
+    return folder
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Mosquitto:
+    """A broker on a port of its own, which it keeps over kill() and start()."""
+
+    PROGRAM = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+
+    def __init__(self, folder, extra=""):
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.extra = extra
+        self.port = None
+        self.process = None
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+
+    def start(self):
+        # Another process may take the port between the probe and the bind: then another one.
+        for _ in range(5):
+            port = self.port or free_port()
+            config = self.folder / "mosquitto.conf"
+            config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n{self.extra}\n")
+            self.process = subprocess.Popen([self.PROGRAM, "-c", config], stdout=subprocess.DEVNULL,
+                                            stderr=open(self.folder / "mosquitto.log", "ab"))
+            answered = wait_for("mosquitto listens", lambda: self._listens(port) or self.process.poll() is not None, 20)
+            if answered and self.process.poll() is None:
+                self.port = port
+                return
+            if self.port:
+                break
+        raise AssertionError("mosquitto did not start:\n" + (self.folder / "mosquitto.log").read_text())
+
+    @staticmethod
+    def _listens(port):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return True
+        except OSError:
+            return False
+
+    def kill(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+class Subscriber(threading.Thread):
+    """mosquitto_sub in the background: the payload lines it got so far are in `lines`."""
+
+    PROGRAM = shutil.which("mosquitto_sub")
+
+    def __init__(self, port, topic, *options):
+        super().__init__(daemon=True)
+        self.lines = []
+        self.process = subprocess.Popen([self.PROGRAM, "-h", "127.0.0.1", "-p", str(port), "-t", topic, "-v", "-d",
+                                         *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.subscribed = 0
+        self.start()
+        wait_for(f"subscribed to {topic}", lambda: self.subscribed or self.process.poll() is not None, 20)
+
+    def run(self):
+        for line in self.process.stdout:
+            if line.startswith("Subscribed"):
+                self.subscribed += 1
+            elif not line.startswith("Client "):
+                self.lines.append(line.rstrip("\n"))
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        self.join()
