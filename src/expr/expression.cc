@@ -318,7 +318,19 @@ Result<Value> Expression::evaluate_scalar(const Bindings& bindings) const {
     if (node.op == Op::kHas) {
       return Value::boolean(present);
     }
-    return present ? found->second : Value();
+    if (!present) {
+      return Value();
+    }
+    const Type type = found->second.type();
+    if (node.type == Type::kDyn || type == node.type) {
+      return found->second;
+    }
+    // What was checked holds only for values of the types that were declared.
+    if (node.type == Type::kDouble && type == Type::kInt) {
+      return Value::number(static_cast<double>(found->second.as_int()));
+    }
+    return Value::error(
+        fmt::format("'{}' is {}, not {}", found->first, type_name(type), type_name(node.type)));
   };
   Value value = Interpreter(tree, lookup).run();
   if (value.is_error()) {

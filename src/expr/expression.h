@@ -133,7 +133,8 @@ class Expression {
 
   // One row of a batch; an error is returned instead of counted.
   Result<Value> evaluate_row(const Batch& batch, std::size_t row) const;
-  // Values by name; a name that is not bound is null. Errors as CEL gives them ("divide by zero").
+  // Values by name; a name that is not bound is null, a value of another type than declared is an
+  // error (an int is taken for a double). Errors as CEL gives them ("divide by zero").
   Result<Value> evaluate_scalar(const Bindings& bindings) const;
 
  private:

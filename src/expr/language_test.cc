@@ -482,6 +482,16 @@ TEST(Language, NamesAndMissingValues) {
   expect_bound(kCases);
 }
 
+TEST(Language, BoundValuesMustHaveTheDeclaredType) {
+  const auto compiled = compile("sqrt(x)", Names().add("x", Type::kDouble));
+  ASSERT_TRUE(compiled.ok());
+  EXPECT_EQ(to_json(*compiled->evaluate_scalar({{"x", Value::integer(9)}})),
+            R"({"type":"double","value":3})");
+  const auto wrong = compiled->evaluate_scalar({{"x", Value::string("9")}});
+  ASSERT_FALSE(wrong.ok());
+  EXPECT_EQ(wrong.error().text(), "'x' is string, not double");
+}
+
 TEST(Language, JsonOfOddValues) {
   EXPECT_EQ(to_json(Value::string("a\"b")), R"({"type":"string","value":"a\"b"})");
   EXPECT_EQ(to_json(Value()), R"({"type":"null","value":null})");

@@ -119,6 +119,7 @@ void Program::add_constant(std::uint32_t index) {
     made.boxed.assign(1, node.literal);
     if (node.literal.is_error()) {
       made.null = true;
+      made.failed = true;
     }
   }
   shapes_[index] = made;

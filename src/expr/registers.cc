@@ -46,7 +46,7 @@ void strict_masks(const Context& context, const Step& step, Register& out) {
   for (const std::uint32_t index : step.args) {
     const Register& arg = context.registers[index];
     all_valid = all_valid && !arg.null && arg.valid == nullptr;
-    no_errors = no_errors && arg.errors == nullptr;
+    no_errors = no_errors && !arg.failed && arg.errors == nullptr;
   }
   out.valid = nullptr;
   out.errors = nullptr;
@@ -68,7 +68,7 @@ void strict_masks(const Context& context, const Step& step, Register& out) {
       for (const std::uint32_t index : step.args) {
         bits |= context.registers[index].error_word(word);
       }
-      out.error_words[word] = bits;
+      out.error_words[word] = bits & context.live(word);
     }
     out.errors = out.error_words.data();
   }

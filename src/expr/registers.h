@@ -32,6 +32,7 @@ struct Shape {
   Type type = Type::kDouble;
   bool constant = false;  // one value for all rows; `null` when it is missing
   bool null = false;
+  bool failed = false;  // a constant that is an error; also null
 };
 
 // A row is present, null or failed: a failed row is not valid. Bits past the last row are zero in
@@ -66,7 +67,9 @@ struct Register : Shape {
   std::uint64_t valid_word(std::size_t word) const {
     return null ? 0 : valid == nullptr ? ~std::uint64_t{0} : valid[word];
   }
-  std::uint64_t error_word(std::size_t word) const { return errors == nullptr ? 0 : errors[word]; }
+  std::uint64_t error_word(std::size_t word) const {
+    return failed ? ~std::uint64_t{0} : errors == nullptr ? 0 : errors[word];
+  }
   bool is_valid(std::size_t row) const { return ((valid_word(row / 64) >> (row % 64)) & 1) != 0; }
   bool is_error(std::size_t row) const { return ((error_word(row / 64) >> (row % 64)) & 1) != 0; }
 };
