@@ -41,7 +41,9 @@ char* put_signed(char* at, std::int64_t value) {
 }
 
 char* put_text(char* at, std::string_view text) {
-  std::memcpy(at, text.data(), text.size());
+  if (!text.empty()) {  // an empty view may be null
+    std::memcpy(at, text.data(), text.size());
+  }
   return at + text.size();
 }
 
