@@ -2,6 +2,8 @@
 #include "protocol/mqtt/listener.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "protocol/mqtt/listener_fixture.h"
 
@@ -397,6 +399,25 @@ TEST(Listener, AcceptsNoMoreThanTheMaximumOfConnections) {
   ASSERT_TRUE(server.until([&] { return server.listener().stats().connections == 1; }));
   Peer fourth(server);
   EXPECT_EQ(fourth.connect("4").reason, Reason::kSuccess);
+}
+
+TEST(Listener, WithoutDescriptorsItBacksOffAndRecovers) {
+  Server server;
+  Peer peer(server);  // waits in the queue: nobody has accepted it yet
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const int next_fd = dup(peer.fd());
+  ASSERT_GE(next_fd, 0);
+  ::close(next_fd);
+  const rlimit none{static_cast<rlim_t>(next_fd), before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const MonoTime end = io::mono_now() + std::chrono::milliseconds(250);
+  (void)server.until([&] { return io::mono_now() > end; });
+  setrlimit(RLIMIT_NOFILE, &before);
+  const std::uint64_t errors = server.listener().stats().accept_errors;
+  EXPECT_GE(errors, 1U);
+  EXPECT_LE(errors, 4U) << "one try each 100 ms";
+  EXPECT_EQ(peer.connect("a").reason, Reason::kSuccess);
 }
 
 TEST(Listener, AClientThatDoesNotReadItsAnswersIsClosed) {
