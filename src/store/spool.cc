@@ -237,6 +237,7 @@ Result<Submitted> SpoolCore::submit(Transaction& transaction) {
     if (!buffers_.empty()) {
       pending.body = std::move(buffers_.back());
       buffers_.pop_back();
+      buffer_bytes_ -= pending.body.capacity();
     }
     pending.body.swap(transaction.body_);
     // Waiting for company, the flusher looks at the size only when told.

@@ -124,6 +124,7 @@ class SpoolCore final : public SegmentSource {
   std::condition_variable done_;
   std::vector<Pending> queue_;
   std::vector<std::string> buffers_;  // bodies to use again
+  std::size_t buffer_bytes_ = 0;      // their capacity
   spool_format::Sequences next_{};    // sequences to give
   Ticket last_ticket_ = 0;
   Ticket flush_upto_ = 0;

@@ -15,8 +15,8 @@ namespace format = spool_format;
 
 namespace {
 
-constexpr std::size_t kMostBuffers = 16;
-constexpr std::size_t kMostBufferBytes = 256 * 1024;
+// Frame buffers kept for the next submits, all together.
+constexpr std::size_t kMostBufferBytes = 4 * 1024 * 1024;
 // Waits of tens of microseconds: the default slack of 50 us would double them.
 constexpr unsigned long kTimerSlackNanos = 2000;
 
@@ -205,7 +205,8 @@ void SpoolCore::applied(std::size_t from, std::size_t to) {
     queued_bytes_ -= bytes;
     for (std::size_t i = from; i < to; ++i) {
       std::string& body = pending_[i].body;
-      if (buffers_.size() < kMostBuffers && body.capacity() <= kMostBufferBytes) {
+      if (buffer_bytes_ + body.capacity() <= kMostBufferBytes) {
+        buffer_bytes_ += body.capacity();
         body.clear();
         buffers_.push_back(std::move(body));
       }
