@@ -2,6 +2,7 @@
 // press: one string, a timestamp, numbers; about 150 bytes.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
+#include <simdjson.h>
 
 #include <random>
 
@@ -61,6 +62,26 @@ void decode(benchmark::State& state, bool shapes, bool long_numbers, std::size_t
   state.counters["bytes/row"] = static_cast<double>(bytes) / static_cast<double>(rows);
 }
 
+// The yardstick: simdjson's DOM over the same messages, values not even looked at.
+void simdjson_dom(benchmark::State& state) {
+  const auto texts = messages(false);
+  std::vector<simdjson::padded_string> padded(texts.begin(), texts.end());
+  simdjson::dom::parser parser;
+  for (auto _ : state) {
+    for (const auto& text : padded) {
+      simdjson::dom::element element;
+      if (parser.parse(text).get(element) != simdjson::SUCCESS) {
+        state.SkipWithError("parse failed");
+      }
+      benchmark::DoNotOptimize(element);
+    }
+  }
+  state.counters["ns/row"] =
+      benchmark::Counter(static_cast<double>(state.iterations() * kRows) * 1e-9,
+                         benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+}
+
+BENCHMARK(simdjson_dom);
 BENCHMARK_CAPTURE(decode, shapes, true, false, kRows);
 BENCHMARK_CAPTURE(decode, shapes_17_digits, true, true, kRows);
 BENCHMARK_CAPTURE(decode, walk, false, false, kRows);

@@ -59,6 +59,7 @@ class JsonDecoder::Worker final : public JsonFields {
   std::vector<std::uint64_t> mismatches_;  // by field
   std::map<std::string, std::int32_t, std::less<>> index_;
   bool has_element_names_ = false;
+  std::size_t next_field_ = 0;  // that resolve() expects
 
   JsonWalker walker_;
   std::vector<FieldTarget> targets_;  // by field, into the batch at hand
@@ -87,6 +88,10 @@ std::int32_t JsonDecoder::Worker::resolve(std::string_view name, bool in_array) 
   if (in_array && !has_element_names_) {
     return kSkip;
   }
+  // Fields mostly come in the order in which they were learned.
+  if (!in_array && next_field_ < schema_.size() && schema_[next_field_].name == name) {
+    return static_cast<std::int32_t>(next_field_++);
+  }
   const auto found = index_.find(name);
   if (in_array) {
     return found != index_.end() && static_cast<std::size_t>(found->second) < declared_
@@ -94,6 +99,7 @@ std::int32_t JsonDecoder::Worker::resolve(std::string_view name, bool in_array) 
                : kSkip;
   }
   if (found != index_.end()) {
+    next_field_ = static_cast<std::size_t>(found->second) + 1;
     return found->second;
   }
   for (std::size_t i = 0; i < pending_.size(); ++i) {
@@ -168,10 +174,11 @@ bool JsonDecoder::Worker::read_by_shape(std::string_view payload, std::size_t ro
 Result<bool> JsonDecoder::Worker::read_by_walk(Batch& batch, std::size_t row, DecodeStats& stats) {
   const std::string_view payload = batch.row(row).payload;
   pending_.clear();
+  next_field_ = declared_ == schema_.size() ? 0 : declared_;
   if (!HW_TRY(walker_.walk(payload, *this))) {
     return false;
   }
-  leaves_ = walker_.leaves();
+  leaves_.assign(walker_.leaves().begin(), walker_.leaves().end());
   learn_fields(batch);
 
   std::vector<bool> array_used(walker_.arrays());

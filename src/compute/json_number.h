@@ -29,13 +29,17 @@ inline constexpr double kExact10[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  
 inline constexpr std::uint64_t kInt10[] = {1,       10,        100,        1'000,      10'000,
                                            100'000, 1'000'000, 10'000'000, 100'000'000};
 
+// The bytes that are not 0 are the bytes of the chunk that are no digits: a digit has 3 as its high
+// nibble, before and after adding 6. Carries go upward only, so all is exact up to and including
+// the lowest such byte.
+inline std::uint64_t other_bytes(std::uint64_t chunk) {
+  return ((chunk & 0xF0F0F0F0F0F0F0F0) ^ 0x3030303030303030) |
+         (((chunk + 0x0606060606060606) & 0xF0F0F0F0F0F0F0F0) ^ 0x3030303030303030);
+}
+
 // Count of leading ASCII digits in 8 bytes.
 inline std::size_t leading_digits(std::uint64_t chunk) {
-  // A byte is a digit when its high nibble is 3, before and after adding 6. Carries go upward only,
-  // so the lowest set byte is right.
-  const std::uint64_t other =
-      ((chunk & 0xF0F0F0F0F0F0F0F0) ^ 0x3030303030303030) |
-      (((chunk + 0x0606060606060606) & 0xF0F0F0F0F0F0F0F0) ^ 0x3030303030303030);
+  const std::uint64_t other = other_bytes(chunk);
   return other == 0 ? 8 : static_cast<std::size_t>(std::countr_zero(other)) / 8;
 }
 
@@ -53,14 +57,16 @@ inline const char* digit_run(const char* at, std::uint64_t& mantissa) {
   for (;;) {
     const auto chunk = load<std::uint64_t>(at);
     const std::size_t count = leading_digits(chunk);
+    if (count == 8) {
+      mantissa = mantissa * kInt10[8] + digits_value(chunk, 8);
+      at += 8;
+      continue;
+    }
     if (count == 0) {
       return at;
     }
     mantissa = mantissa * kInt10[count] + digits_value(chunk, count);
-    at += count;
-    if (count < 8) {
-      return at;
-    }
+    return at + count;
   }
 }
 
@@ -68,6 +74,13 @@ inline const char* digit_run(const char* at, std::uint64_t& mantissa) {
 const char* scan_number_slow(const char* begin, JsonNumber& out);
 
 }  // namespace json_number_detail
+
+// The form of the last number that was read in the same place, "dd.ddd". Speed only: any value is
+// right.
+struct NumberGuess {
+  std::uint8_t whole = 0;     // digits before the point
+  std::uint8_t fraction = 0;  // and behind it; 0: no guess
+};
 
 // Reads the longest number at `begin` into `out` and returns its end, or nullptr if there is none
 // ("-", "01", "1.", "1e"). The caller checks what follows. Needs a byte that belongs to no number
@@ -93,8 +106,7 @@ inline const char* scan_number(const char* begin, JsonNumber& out) {
   }
   // Below 2^53 the mantissa is exact, and one correctly rounded division by an exact power of ten
   // is the nearest float64 (Clinger 1990).
-  if (whole + fraction > 19 || mantissa > (std::uint64_t{1} << 53) || fraction > 22 ||
-      (*at | 0x20) == 'e') {
+  if (whole + fraction > 19 || mantissa > (std::uint64_t{1} << 53) || (*at | 0x20) == 'e') {
     return scan_number_slow(begin, out);
   }
   double value = static_cast<double>(mantissa);
@@ -108,6 +120,43 @@ inline const char* scan_number(const char* begin, JsonNumber& out) {
   }
   out.value = negative ? -value : value;
   return at;
+}
+
+// The same, faster where the number has the form of the last one and fits 8 bytes: point and digits
+// are checked and read as one word.
+inline const char* scan_number(const char* begin, JsonNumber& out, NumberGuess& guess) {
+  using namespace json_number_detail;
+  const bool negative = *begin == '-';
+  const char* const first = begin + (negative ? 1 : 0);
+  const std::size_t whole = guess.whole;
+  const std::size_t fraction = guess.fraction;
+  if (fraction != 0) {
+    const auto chunk = load<std::uint64_t>(first);
+    const std::uint64_t point = std::uint64_t{0xFF} << (8 * whole);
+    const std::uint64_t below = (std::uint64_t{1} << (8 * whole)) - 1;
+    const std::uint64_t all = ~std::uint64_t{0} >> (8 * (7 - whole - fraction));
+    const auto next = static_cast<unsigned char>(first[whole + 1 + fraction]);
+    const bool as_guessed = (other_bytes(chunk) & all & ~point) == 0 && first[whole] == '.' &&
+                            static_cast<unsigned char>(next - '0') > 9 && (next | 0x20) != 'e' &&
+                            (whole == 1 || *first != '0');
+    if (as_guessed) {
+      const std::uint64_t digits = (chunk & below) | ((chunk >> 8) & ~below);
+      const double value =
+          static_cast<double>(static_cast<std::int64_t>(digits_value(digits, whole + fraction))) /
+          kExact10[fraction];
+      out.value = negative ? -value : value;
+      out.is_integer = false;
+      return first + whole + 1 + fraction;
+    }
+  }
+  const char* const end = scan_number(begin, out);
+  if (end != nullptr && !out.is_integer && end - first <= 8) {
+    const auto* const point =
+        static_cast<const char*>(std::memchr(first, '.', static_cast<std::size_t>(end - first)));
+    guess.whole = static_cast<std::uint8_t>(point == nullptr ? 0 : point - first);
+    guess.fraction = static_cast<std::uint8_t>(point == nullptr ? 0 : end - point - 1);
+  }
+  return end;
 }
 
 // The whole text as a number; for texts without readable bytes behind them.

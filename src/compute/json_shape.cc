@@ -4,6 +4,10 @@
 #include <bit>
 #include <cmath>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "base/strings.h"
 #include "compute/event_time.h"
 
@@ -13,8 +17,24 @@ namespace {
 constexpr std::uint64_t kOnes = 0x0101010101010101;
 constexpr std::uint64_t kHighs = 0x8080808080808080;
 
-// Both sides have 8 readable bytes behind them.
+// Size at least 1; both sides have 16 readable bytes behind them.
 inline bool same_bytes_inline(const char* a, const char* b, std::size_t size) {
+#ifdef __SSE2__
+  const auto equal = [](const char* left, const char* right) {
+    return static_cast<unsigned>(_mm_movemask_epi8(
+        _mm_cmpeq_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(left)),
+                       _mm_loadu_si128(reinterpret_cast<const __m128i*>(right)))));
+  };
+  while (size > 16) {
+    if (equal(a, b) != 0xFFFF) {
+      return false;
+    }
+    a += 16;
+    b += 16;
+    size -= 16;
+  }
+  return (~equal(a, b) & (0xFFFFU >> (16 - size))) == 0;
+#else
   while (size > 8) {
     if (load<std::uint64_t>(a) != load<std::uint64_t>(b)) {
       return false;
@@ -23,10 +43,8 @@ inline bool same_bytes_inline(const char* a, const char* b, std::size_t size) {
     b += 8;
     size -= 8;
   }
-  if (size == 0) {
-    return true;
-  }
   return (load<std::uint64_t>(a) ^ load<std::uint64_t>(b)) << (64 - 8 * size) == 0;
+#endif
 }
 
 // The closing quote of a string whose inside starts at `at`, or nullptr where it has none before
@@ -56,14 +74,8 @@ inline const char* plain_string_end(const char* at, const char* end, bool& ascii
 
 }  // namespace
 
-bool FieldTarget::number(std::size_t row, const JsonNumber& number) const {
+bool FieldTarget::other_number(std::size_t row, const JsonNumber& number) const {
   switch (type) {
-    case Type::kFloat64:
-      if (std::isinf(number.value)) {
-        return false;
-      }
-      static_cast<double*>(values)[row] = number.value;
-      break;
     case Type::kFloat32: {
       const auto narrow = static_cast<float>(number.value);
       if (std::isinf(narrow)) {
@@ -140,7 +152,9 @@ bool JsonShape::learn(std::string_view document, std::span<const JsonLeaf> leave
   std::vector<std::int32_t> fields;
   std::uint32_t from = 0;
   const auto add = [&](std::uint32_t to) {
-    const Slot slot{static_cast<std::uint32_t>(literals_.size()), to - from, 0};
+    Slot slot;
+    slot.begin = static_cast<std::uint32_t>(literals_.size());
+    slot.size = to - from;
     literals_.append(document.substr(from, to - from));
     return slot;
   };
@@ -171,7 +185,7 @@ bool JsonShape::learn(std::string_view document, std::span<const JsonLeaf> leave
 }
 
 bool JsonShape::read(std::string_view document, std::size_t row,
-                     std::span<const FieldTarget> targets, Notes& notes) const {
+                     std::span<const FieldTarget> targets, Notes& notes) {
   if (document.size() < min_size_) {
     return false;
   }
@@ -183,8 +197,8 @@ bool JsonShape::read(std::string_view document, std::size_t row,
   }
   notes.unfit.clear();
   notes.ignored_values = 0;
-  const Slot* slot = slots_.data();
-  const Slot* const last = slot + slots_.size();
+  Slot* slot = slots_.data();
+  Slot* const last = slot + slots_.size();
   for (; slot != last; ++slot) {
     // A literal may have been read over the end, hence signed.
     if (end - at < static_cast<std::ptrdiff_t>(slot->size) ||
@@ -211,7 +225,7 @@ bool JsonShape::read(std::string_view document, std::size_t row,
       }
     } else if (first == '-' || (first >= '0' && first <= '9')) {
       JsonNumber number;
-      const char* const next = scan_number(at, number);
+      const char* const next = scan_number(at, number, slot->guess);
       if (next == nullptr) {
         break;
       }

@@ -8,6 +8,7 @@
 // message is valid JSON because the one the shape came from was. All else is left to JsonWalker.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -27,10 +28,20 @@ struct FieldTarget {
   std::uint64_t* bits = nullptr;
 
   // Each stores a value that fits and returns true, else leaves the row as it is (null).
-  bool number(std::size_t row, const JsonNumber& number) const;
+  bool number(std::size_t row, const JsonNumber& number) const {
+    if (type != Type::kFloat64 || std::isinf(number.value)) [[unlikely]] {
+      return other_number(row, number);
+    }
+    static_cast<double*>(values)[row] = number.value;
+    bits[row / 64] |= std::uint64_t{1} << (row % 64);
+    return true;
+  }
   bool boolean(std::size_t row, bool value) const;
   bool string(std::size_t row, std::string_view value) const;
   void null(std::size_t row) const;
+
+  // All but a float64.
+  bool other_number(std::size_t row, const JsonNumber& number) const;
 };
 
 class JsonShape {
@@ -55,7 +66,7 @@ class JsonShape {
   // Reads `document` (64 readable bytes behind it) into row `row`. False: no match, and the row is
   // all null again and `notes` mean nothing.
   bool read(std::string_view document, std::size_t row, std::span<const FieldTarget> targets,
-            Notes& notes) const;
+            Notes& notes);
 
   std::uint64_t ignored_arrays() const { return ignored_arrays_; }
   bool same_bytes(const JsonShape& other) const { return literals_ == other.literals_; }
@@ -65,6 +76,7 @@ class JsonShape {
     std::uint32_t begin = 0;  // of the bytes before the value, in literals_
     std::uint32_t size = 0;
     std::int32_t field = 0;
+    NumberGuess guess;
   };
 
   std::vector<Slot> slots_;

@@ -14,6 +14,22 @@ namespace {
 constexpr std::size_t kInitialCapacity = 4096;
 constexpr std::size_t kKeepLeaves = 16 * 1024;  // room that a giant message leaves behind
 
+// What may follow a scalar: white space and the punctuation of JSON.
+bool ends_scalar(char c) {
+  switch (c) {
+    case ',':
+    case ']':
+    case '}':
+    case ' ':
+    case '\t':
+    case '\r':
+    case '\n':
+      return true;
+    default:
+      return false;
+  }
+}
+
 int hex_digit(char c) {
   if (c >= '0' && c <= '9') {
     return c - '0';
@@ -409,8 +425,7 @@ bool JsonWalker::scalar(std::uint32_t offset) {
     leaf.kind = JsonLeaf::Kind::kNumber;
     // The byte that ends the number: scan_number() must not run on into whatever lies behind.
     std::size_t length = 1;
-    while (length < rest.size() &&
-           std::string_view(",]} \t\r\n").find(rest[length]) == std::string_view::npos) {
+    while (length < rest.size() && !ends_scalar(rest[length])) {
       ++length;
     }
     if (length < rest.size()) {
@@ -430,9 +445,7 @@ bool JsonWalker::scalar(std::uint32_t offset) {
   }
   if (good && leaf.end < document_.size()) {
     // The next token must be what comes next: "truex" and "1x" are one token to stage 1.
-    good =
-        std::string_view(",:]} \t\r\n\"{[").find(document_[leaf.end]) != std::string_view::npos ||
-        tokens_->peek() == leaf.end;
+    good = ends_scalar(document_[leaf.end]) || tokens_->peek() == leaf.end;
   }
   if (!good) {
     return refuse(offset, "expected a value");
