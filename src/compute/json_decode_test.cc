@@ -359,6 +359,40 @@ TEST(JsonNumber, AgreesWithStrtod) {
   }
 }
 
+// Whatever stood in the same place before.
+TEST(JsonNumber, GuessChangesNoResult) {
+  std::mt19937_64 random(6);
+  NumberGuess guess;
+  const auto below = [&](std::uint64_t bound) { return random() % bound; };
+  std::size_t good = 0;
+  for (int i = 0; i < 200'000; ++i) {
+    std::string text = below(4) == 0 ? "-" : "";
+    for (std::uint64_t n = below(5) + (below(30) == 0 ? 0 : 1); n > 0; --n) {
+      text += static_cast<char>('0' + below(3) * below(5));
+    }
+    text += below(3) == 0 ? "" : ".";
+    for (std::uint64_t n = below(6); n > 0; --n) {
+      text += static_cast<char>('0' + below(10));
+    }
+    if (below(5) == 0) {
+      text.insert(below(text.size() + 1), 1, "e.-x+\xFF/:"[below(8)]);
+    }
+    text += ",";
+    const std::string padded = text + std::string(32, static_cast<char>(below(256)));
+    JsonNumber want;
+    JsonNumber got;
+    const char* const end = scan_number(padded.data(), want);
+    ASSERT_EQ(scan_number(padded.data(), got, guess), end) << text;
+    if (end != nullptr) {
+      ++good;
+      ASSERT_EQ(load<std::uint64_t>(&got.value), load<std::uint64_t>(&want.value)) << text;
+      ASSERT_EQ(got.is_integer, want.is_integer) << text;
+      ASSERT_TRUE(!want.is_integer || got.integer == want.integer) << text;
+    }
+  }
+  EXPECT_GT(good, 50'000U);
+}
+
 TEST(JsonNumber, KnowsIntegers) {
   EXPECT_EQ(parse_number("-9223372036854775808")->integer, INT64_MIN);
   EXPECT_TRUE(parse_number("-9223372036854775808")->is_integer);
