@@ -1,6 +1,5 @@
 // From a plan to running parts: spool, streams, workers, sources, pipelines, sinks.
 #include <algorithm>
-#include <array>
 #include <map>
 
 #include "api/admin.h"
@@ -104,6 +103,8 @@ Status make_sinks(Agent::Parts& parts) {
       placed->delivery = &home.add(std::make_unique<Delivery>(Delivery::Parts{
           .name = name, .sink = placed->sink, .spool = parts.spool.get(), .loop = &home.loop()}));
       parts.spool->deliver_to("sink/" + name, Lane::kAlerts);
+    } else {
+      placed->early = &home.add(std::make_unique<EarlyDelivery>(name, *placed->sink));
     }
     parts.sinks.push_back(std::move(placed));
   }
@@ -111,8 +112,8 @@ Status make_sinks(Agent::Parts& parts) {
 }
 
 // Alerts of a pipeline to one early sink: at once, on the sink's loop, before their commit.
-Scoring::Observer send_early(PlacedSink& placed, io::Loop& loop) {
-  return [&placed, &loop](const Batch& batch, std::span<const Alert> alerts) {
+Scoring::Observer send_early(EarlyDelivery& delivery, io::Loop& loop) {
+  return [&delivery, &loop](const Batch& batch, std::span<const Alert> alerts) {
     if (alerts.empty()) {
       return;
     }
@@ -121,20 +122,14 @@ Scoring::Observer send_early(PlacedSink& placed, io::Loop& loop) {
       Row row;
       row.payload = copy->arena().copy(alert.json);
       row.device = copy->arena().copy(alert.device);
-      row.topic = copy->arena().copy(batch.row(alert.row).topic);
+      if (alert.row < batch.rows()) {
+        row.topic = copy->arena().copy(batch.row(alert.row).topic);
+      }
       row.time = alert.time;
       row.identity = alert.identity;
       copy->add_row(row);
     }
-    loop.post([&placed, copy = std::move(copy)] {
-      const std::size_t rows = copy->rows();
-      placed.early.submitted.add(rows);
-      const Status given = placed.sink->submit(copy, 0);
-      (given ? placed.early.delivered : placed.early.rejected).add(rows);
-      std::array<Outcome, 64> outcomes;
-      while (placed.sink->poll(outcomes) == outcomes.size()) {
-      }
-    });
+    loop.post([&delivery, copy = std::move(copy)] { delivery.give(copy); });
   };
 }
 
@@ -194,7 +189,7 @@ Status make_pipeline(Agent::Parts& parts, Streams& streams, const std::string& n
       if (sink->delivery != nullptr) {
         sink->delivery->add_stream(added.stream());
       } else {
-        added.observe(send_early(*sink, parts.workers.front()->loop()));
+        added.observe(send_early(*sink->early, parts.workers.front()->loop()));
       }
     }
     placed.scorings.push_back(&added);

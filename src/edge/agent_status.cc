@@ -24,6 +24,8 @@ struct SourceSums {
   std::uint64_t unfit = 0;
   std::uint64_t bytes = 0;
   std::uint64_t refused = 0;
+  std::uint64_t errors = 0;
+  std::string trouble;  // of the first worker that has one
   std::size_t connections = 0;
 };
 
@@ -40,6 +42,10 @@ SourceSums sums_of(const PlacedSource& source) {
     sums.acknowledged += counts.acknowledged.get();
     sums.unfit += counts.values_unfit.get();
     sums.bytes += counts.bytes.get();
+    sums.errors += counts.errors.get();
+    if (sums.trouble.empty()) {
+      sums.trouble = intake->trouble();
+    }
     sums.refused += intake->refused();
     if (const auto* listening = dynamic_cast<const Listening*>(&intake->source())) {
       sums.connections += listening->connections();
@@ -68,14 +74,20 @@ Json describe_source(const PlacedSource& source) {
   json["in_flight"] = sums.in_flight;
   json["acknowledged"] = sums.acknowledged;
   json["values_unfit"] = sums.unfit;
+  json["errors"] = sums.errors;
+  json["trouble"] = sums.trouble;
   return json;
 }
 
 Json describe_pipeline(const PlacedPipeline& pipeline) {
   ScoringCounts total;
+  std::string trouble;  // of the first worker that has one
   const telemetry::HistogramSnapshot latency = pipeline.scorings.front()->latency().snapshot();
   for (const Scoring* scoring : pipeline.scorings) {
     const ScoringCounts& counts = scoring->counts();
+    if (trouble.empty()) {
+      trouble = scoring->trouble();
+    }
     total.rows.add(counts.rows.get());
     total.replayed.add(counts.replayed.get());
     total.scored.add(counts.scored.get());
@@ -106,7 +118,8 @@ Json describe_pipeline(const PlacedPipeline& pipeline) {
           {"rows_per_call",
            calls == 0 ? 0.0 : static_cast<double>(given) / static_cast<double>(calls)},
           {"latency_p50_s", latency.quantile(0.5)},
-          {"latency_p99_s", latency.quantile(0.99)}};
+          {"latency_p99_s", latency.quantile(0.99)},
+          {"trouble", trouble}};
 }
 
 Json describe_store(const Spool& spool) {
@@ -134,15 +147,15 @@ Json describe_store(const Spool& spool) {
 }
 
 Json describe_sink(const PlacedSink& sink) {
-  const DeliveryCounts& counts =
-      sink.delivery != nullptr ? sink.delivery->counts() : sink.early;
+  const DeliveryCounts& counts = sink.counts();
   Json json = {{"name", sink.name},
                {"type", sink.kind},
                {"send", sink.send == Send::kEarly ? "early" : "durable"},
                {"submitted", counts.submitted.get()},
                {"delivered", counts.delivered.get()},
                {"retried", counts.retried.get()},
-               {"rejected", counts.rejected.get()}};
+               {"rejected", counts.rejected.get()},
+               {"trouble", sink.trouble()}};
   if (sink.delivery != nullptr) {
     json["pending"] = sink.delivery->pending();
   }
@@ -266,8 +279,7 @@ void register_metrics(Agent::Parts& parts) {
             });
   }
   for (const std::unique_ptr<PlacedSink>& sink : parts.sinks) {
-    const DeliveryCounts* counts =
-        sink->delivery != nullptr ? &sink->delivery->counts() : &sink->early;
+    const DeliveryCounts* counts = &sink->counts();
     counter("headwater_sink_delivered_alerts_total", "Alerts the receiver has.",
             {{"sink", sink->name}}, [counts] { return counts->delivered.get(); });
     counter("headwater_sink_rejected_alerts_total", "Alerts the receiver refused for good.",

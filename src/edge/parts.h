@@ -26,9 +26,16 @@ struct PlacedSink {
   std::string name;
   std::string kind;
   Send send = Send::kDurable;
-  Sink* sink = nullptr;          // on worker 0
-  Delivery* delivery = nullptr;  // of a durable sink
-  DeliveryCounts early;          // of an early one
+  Sink* sink = nullptr;            // on worker 0
+  Delivery* delivery = nullptr;    // of a durable sink
+  EarlyDelivery* early = nullptr;  // of an early one
+
+  const DeliveryCounts& counts() const {
+    return delivery != nullptr ? delivery->counts() : early->counts();
+  }
+  std::string trouble() const {
+    return delivery != nullptr ? delivery->trouble() : early->trouble();
+  }
 };
 
 // One configured source on all workers.

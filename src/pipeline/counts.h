@@ -1,8 +1,9 @@
-// What became of the readings, by outcome: the numbers of the conservation law (DESIGN: received = duplicate + filtered +
-// dead_letter + stored + refused + in_flight).
+// What became of the readings, by outcome: the numbers of the conservation law (DESIGN: received =
+// duplicate + filtered + dead_letter + stored + refused + in_flight).
 //
-// Each Count has one writer (the worker that owns it); any thread may read. A reader that wants a consistent sum stops
-// the worker's intake first; on the fly the sum may be off by what is between two steps.
+// Each Count has one writer (the worker that owns it); any thread may read. A reader that wants a
+// consistent sum stops the worker's intake first; on the fly the sum may be off by what is between
+// two steps.
 #pragma once
 
 #include <atomic>
@@ -25,28 +26,31 @@ class Count {
 
 // Of one source on one worker.
 struct IntakeCounts {
-  Count taken;        // rows the source handed over (received = taken + what the source refused)
-  Count duplicate;    // declared message id already stored
-  Count filtered;     // dropped by a filter in front of the append
-  Count dead_letter;  // could not be decoded; committed in the dead-letter lane
-  Count stored;       // committed in the readings lane
-  Count in_flight;    // taken, not yet one of the above
-  Count acknowledged; // rows told to the source as durable
+  Count taken;         // rows the source handed over (received = taken + what the source refused)
+  Count duplicate;     // declared message id already stored
+  Count filtered;      // dropped by a filter in front of the append
+  Count dead_letter;   // could not be decoded, or too large for the store; committed in the
+                       // dead-letter lane
+  Count stored;        // committed in the readings lane
+  Count in_flight;     // taken, not yet one of the above
+  Count acknowledged;  // rows told to the source as durable
   Count values_unfit;  // values that did not fit their column and became null
   Count bytes;         // payload bytes taken
+  Count errors;        // takes that failed; the source stays in service
 };
 
 // Of one pipeline on one worker.
 struct ScoringCounts {
-  Count rows;           // rows that went through the scoring half
-  Count replayed;       // of these, read back from the spool after a restart
-  Count scored;         // rows that got a score
-  Count unscored;       // rows that did not: dropped behind the append, missing inputs, failed stage
-  Count failed;         // batches a stage could not treat
-  Count alerts;         // alerts, and alarm episodes raised
-  Count cleared;        // alarm episodes cleared
-  Count pending_rows;   // appended, waiting for their score in memory
-  Count behind_rows;    // appended, to be read back from the spool for their score
+  Count rows;      // rows that went through the scoring half: scored, unscored, or replayed for the
+                   // state only
+  Count replayed;  // of these, read back from the spool: after a restart, or after too much waited
+  Count scored;    // rows that got a score
+  Count unscored;  // rows that did not: dropped behind the append, missing inputs, failed stage
+  Count failed;    // batches a stage could not treat, and alerts too large for the store
+  Count alerts;    // alerts, and alarm episodes raised
+  Count cleared;   // alarm episodes cleared
+  Count pending_rows;  // appended, waiting for their score in memory
+  Count behind_rows;   // appended, to be read back from the spool for their score
 };
 
 }  // namespace headwater

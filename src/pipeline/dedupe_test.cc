@@ -2,9 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <deque>
 #include <random>
-#include <algorithm>
 
 namespace headwater {
 namespace {

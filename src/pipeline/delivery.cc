@@ -6,7 +6,7 @@
 
 namespace headwater {
 
-Delivery::Delivery(Parts parts) : parts_(std::move(parts)) {
+Delivery::Delivery(Parts parts) : parts_(std::move(parts)), trouble_("sink", parts_.name) {
   saved_cursor_ =
       parts_.spool->cursor("sink/" + parts_.name, Lane::kAlerts, kAllStreams).value_or(0);
   cursor_.set(saved_cursor_);
@@ -21,8 +21,9 @@ Delivery::~Delivery() {
 
 void Delivery::pump() {
   take_outcomes();
+  move_cursor();
   resubmit();
-  while (in_flight_.size() < kWindow && submit_next()) {
+  while (retrying_ == 0 && in_flight_.size() < kWindow && submit_next()) {
   }
   take_outcomes();
   move_cursor();
@@ -33,51 +34,77 @@ bool Delivery::submit_next() {
   if (reader_ == nullptr) {
     reader_ = parts_.spool->read(Lane::kAlerts, read_upto_ + 1);
   }
-  if (read_all_of_ == parts_.spool->committed()) {
+  const Ticket committed = parts_.spool->committed();
+  if (read_all_of_ == committed) {
     return false;  // nothing was committed since the reader came to the end
   }
-  for (bool row = false; !row;) {
-    const Ticket committed = parts_.spool->committed();
-    const Result<ReadItem> next = reader_->next();
-    if (!next) {
-      trouble_ = next.error().text();
-      return false;
-    }
-    if (*next == ReadItem::kEnd) {
+  const Result<ReadItem> next = reader_->next();
+  if (!next) {
+    trouble_.set(next.error().text());
+    return false;
+  }
+  InFlight item;
+  switch (*next) {
+    case ReadItem::kEnd:
       read_all_of_ = committed;
       return false;
+    case ReadItem::kDecisions:
+      return true;
+    case ReadItem::kGap:  // told by its own record
+      item.sequence = reader_->gap().last;
+      break;
+    case ReadItem::kRow: {
+      const ReadRow& stored = reader_->row();
+      item.sequence = stored.sequence;
+      if (!streams_.contains(stored.stream)) {
+        break;
+      }
+      auto batch = std::make_shared<Batch>();
+      Row row;
+      row.payload = batch->arena().copy(stored.row.payload);
+      row.topic = batch->arena().copy(stored.row.topic);
+      row.device = batch->arena().copy(stored.row.device);
+      row.time = stored.row.time;
+      row.received = stored.row.received;
+      row.identity = stored.row.identity;
+      row.sequence = stored.sequence;
+      batch->add_row(row);
+      item.row = std::move(batch);
+      item.token = next_token_++;
+      counts_.submitted.add(1);
+      hand(item);
+      break;
     }
-    row = *next == ReadItem::kRow;  // a gap is told by its own record
   }
-  const ReadRow& stored = reader_->row();
-  InFlight item;
-  item.sequence = stored.sequence;
-  if (streams_.contains(stored.stream)) {
-    auto batch = std::make_shared<Batch>();
-    Row row;
-    row.payload = batch->arena().copy(stored.row.payload);
-    row.topic = batch->arena().copy(stored.row.topic);
-    row.device = batch->arena().copy(stored.row.device);
-    row.time = stored.row.time;
-    row.received = stored.row.received;
-    row.identity = stored.row.identity;
-    row.sequence = stored.sequence;
-    batch->add_row(row);
-    item.row = std::move(batch);
-    item.token = next_token_++;
-    if (Status given = parts_.sink->submit(item.row, item.token); !given) {
-      item.retry = given.error().code() == Code::kUnavailable;
-      item.done = !item.retry;
-      trouble_ = given.error().text();
-      (item.retry ? counts_.retried : counts_.rejected).add(1);
-    }
-    counts_.submitted.add(1);
-  } else {
-    item.done = true;
-  }
-  read_upto_ = stored.sequence;
+  read_upto_ = item.sequence;
   in_flight_.push_back(std::move(item));
   return true;
+}
+
+// Gives the row to the sink. Only kInvalid is for good.
+void Delivery::hand(InFlight& item) {
+  const bool again = item.state == State::kRetry;
+  const Status given = parts_.sink->submit(item.row, item.token);
+  if (given) {
+    item.state = State::kWithSink;
+  } else {
+    trouble_.set(given.error().text());
+    if (given.error().code() != Code::kInvalid) {
+      if (!again) {
+        wait_to_retry(item);
+      }
+      return;
+    }
+    item.state = State::kDone;
+    counts_.rejected.add(1);
+  }
+  retrying_ -= again ? 1 : 0;
+}
+
+void Delivery::wait_to_retry(InFlight& item) {
+  item.state = State::kRetry;
+  ++retrying_;
+  counts_.retried.add(1);
 }
 
 void Delivery::take_outcomes() {
@@ -86,24 +113,24 @@ void Delivery::take_outcomes() {
     const std::size_t count = parts_.sink->poll(outcomes);
     for (std::size_t i = 0; i < count; ++i) {
       const auto item = std::find_if(in_flight_.begin(), in_flight_.end(), [&](const InFlight& f) {
-        return f.token == outcomes[i].token && !f.done;
+        return f.token == outcomes[i].token && f.state == State::kWithSink;
       });
       if (item == in_flight_.end()) {
         continue;
       }
       switch (outcomes[i].verdict) {
         case Verdict::kOk:
-          item->done = true;
+          item->state = State::kDone;
           counts_.delivered.add(1);
           trouble_.clear();
           break;
         case Verdict::kRetry:
-          item->retry = true;
-          counts_.retried.add(1);
+          wait_to_retry(*item);
           break;
         case Verdict::kReject:
-          item->done = true;
+          item->state = State::kDone;
           counts_.rejected.add(1);
+          trouble_.set("the receiver refused an alert for good");
           break;
       }
     }
@@ -115,26 +142,26 @@ void Delivery::take_outcomes() {
 
 void Delivery::resubmit() {
   const MonoTime now = io::mono_now();
-  if (now - last_retry_ < kRetryAfter) {
+  if (retrying_ == 0 || now - last_retry_ < parts_.retry_after) {
     return;
   }
   last_retry_ = now;
   for (InFlight& item : in_flight_) {
-    if (item.retry && !item.done) {
-      if (!parts_.sink->submit(item.row, item.token)) {
+    if (item.state == State::kRetry) {
+      hand(item);
+      if (item.state == State::kRetry) {
         return;  // still not: keep the order, try again later
       }
-      item.retry = false;
     }
   }
 }
 
 void Delivery::move_cursor() {
-  while (!in_flight_.empty() && in_flight_.front().done) {
+  while (!in_flight_.empty() && in_flight_.front().state == State::kDone) {
     cursor_.set(in_flight_.front().sequence);
     in_flight_.pop_front();
   }
-  if (cursor_.get() != saved_cursor_ && io::mono_now() - last_save_ >= kCursorEvery) {
+  if (cursor_.get() != saved_cursor_ && io::mono_now() - last_save_ >= parts_.cursor_every) {
     save_cursor();
   }
 }
@@ -157,8 +184,7 @@ bool Delivery::settled() {
 }
 
 std::uint64_t Delivery::pending() const {
-  const std::uint64_t next =
-      parts_.spool->stats().lanes[index_of(Lane::kAlerts)].next_sequence;
+  const std::uint64_t next = parts_.spool->stats().lanes[index_of(Lane::kAlerts)].next_sequence;
   return next - 1 - std::min(cursor_.get(), next - 1);
 }
 
@@ -169,6 +195,31 @@ void Delivery::arm() {
       timer_ = 0;
       pump();
     });
+  }
+}
+
+void EarlyDelivery::give(BatchRef alerts) {
+  const std::size_t rows = alerts->selected();
+  counts_.submitted.add(rows);
+  if (Status given = sink_.submit(std::move(alerts), next_token_++); !given) {
+    counts_.rejected.add(rows);
+    trouble_.set(given.error().text());
+  }
+  pump();
+}
+
+void EarlyDelivery::pump() {
+  std::array<Outcome, 64> outcomes;
+  for (std::size_t count = outcomes.size(); count == outcomes.size();) {
+    count = sink_.poll(outcomes);
+    for (std::size_t i = 0; i < count; ++i) {
+      if (outcomes[i].verdict == Verdict::kOk) {
+        counts_.delivered.add(1);
+        trouble_.clear();
+      } else {
+        counts_.rejected.add(1);
+      }
+    }
   }
 }
 

@@ -1,41 +1,43 @@
-// Delivery: alerts from the spool to one sink, each once it is committed, in order, until the sink has it.
+// Delivery: alerts from the spool to one sink, each once it is committed, in order, until the sink
+// has it.
 //
-// Reads the alerts lane from its own cursor (`sink/NAME`), so a restart goes on where it stopped and memory is bounded by the
-// window. The cursor is written behind the outcomes, at most every kCursorEvery: after a crash the last alerts may go out
-// again, and receivers drop repeats by alert id. One per durable sink; all calls come from the sink's loop.
+// Reads the alerts lane from its own cursor (`sink/NAME`), so a restart goes on where it stopped
+// and memory is bounded by the window. While a row waits to be submitted again no newer one is
+// submitted; only rows that were with the sink already may overtake it. The cursor is written
+// behind the outcomes, at most every `cursor_every`: after a crash the last alerts may go out
+// again, and receivers drop repeats by alert id. One per durable sink; all calls come from the
+// sink's loop.
 //
 // EarlyDelivery hands alerts over before their commit and keeps nothing: for actions on the spot.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <map>
 #include <memory>
 #include <set>
 #include <string>
-#include <vector>
 
 #include "base/result.h"
 #include "base/time.h"
 #include "io/loop.h"
 #include "pipeline/counts.h"
 #include "pipeline/sink.h"
+#include "pipeline/trouble.h"
 #include "store/spool.h"
 
 namespace headwater {
 
 // What a sink got. One writer: the sink's loop.
 struct DeliveryCounts {
-  Count submitted;
+  Count submitted;  // rows given to the sink, the same one again not counted
   Count delivered;
-  Count retried;
-  Count rejected;
+  Count retried;   // times a row had to wait to be submitted again
+  Count rejected;  // refused for good; of an early sink: not taken at the first try
 };
 
 class Delivery {
  public:
-  static constexpr Nanos kCursorEvery = std::chrono::milliseconds(200);
-  static constexpr Nanos kRetryAfter = std::chrono::milliseconds(500);
   static constexpr std::size_t kWindow = 256;
 
   struct Parts {
@@ -43,14 +45,19 @@ class Delivery {
     Sink* sink = nullptr;
     Spool* spool = nullptr;
     io::Loop* loop = nullptr;
+    Nanos cursor_every = std::chrono::milliseconds(200);
+    Nanos retry_after = std::chrono::milliseconds(500);
   };
 
   explicit Delivery(Parts parts);
   ~Delivery();
+  Delivery(const Delivery&) = delete;
+  Delivery& operator=(const Delivery&) = delete;
 
   // Alerts of this stream go to the sink; others pass by.
   void add_stream(std::uint16_t stream) { streams_.insert(stream); }
-  // Sends what is committed and not sent, takes outcomes. After a commit, and on a timer of its own while something is open.
+  // Sends what is committed and not sent, takes outcomes. After a commit, and on a timer of its own
+  // while something is open.
   void pump();
   // Nothing is committed that the sink has not answered.
   bool settled();
@@ -58,20 +65,23 @@ class Delivery {
   void save_cursor();
 
   const DeliveryCounts& counts() const { return counts_; }
-  // Any thread.
+  // Alerts committed and not passed by the cursor, those of other streams included. Any thread.
   std::uint64_t pending() const;
-  const std::string& trouble() const { return trouble_; }
+  // Any thread.
+  std::string trouble() const { return trouble_.text(); }
 
  private:
+  enum class State : std::uint8_t { kWithSink, kRetry, kDone };
   struct InFlight {
     std::uint64_t sequence = 0;
     Token token = 0;
-    BatchRef row;       // one row
-    bool done = false;
-    bool retry = false;
+    BatchRef row;  // one row; null where nothing is to be sent
+    State state = State::kDone;
   };
 
   bool submit_next();
+  void hand(InFlight& item);
+  void wait_to_retry(InFlight& item);
   void take_outcomes();
   void resubmit();
   void move_cursor();
@@ -81,8 +91,9 @@ class Delivery {
   std::set<std::uint16_t> streams_;
   std::unique_ptr<SpoolReader> reader_;
   std::deque<InFlight> in_flight_;  // by sequence
+  std::size_t retrying_ = 0;        // of them, in kRetry
   Token next_token_ = 1;
-  Count cursor_;                    // everything up to here is answered
+  Count cursor_;  // everything up to here is answered
   std::uint64_t saved_cursor_ = 0;
   std::uint64_t read_upto_ = 0;
   Ticket read_all_of_ = ~Ticket{0};  // the reader has seen everything up to this ticket
@@ -91,7 +102,27 @@ class Delivery {
   io::TimerId timer_ = 0;
   Transaction transaction_;
   DeliveryCounts counts_;
-  std::string trouble_;
+  Trouble trouble_;
+};
+
+class EarlyDelivery {
+ public:
+  EarlyDelivery(std::string name, Sink& sink) : sink_(sink), trouble_("sink", std::move(name)) {}
+
+  // From the sink's loop.
+  void give(BatchRef alerts);
+  // Takes outcomes.
+  void pump();
+
+  const DeliveryCounts& counts() const { return counts_; }
+  // Any thread.
+  std::string trouble() const { return trouble_.text(); }
+
+ private:
+  Sink& sink_;
+  Token next_token_ = 1;
+  DeliveryCounts counts_;
+  Trouble trouble_;
 };
 
 }  // namespace headwater

@@ -10,6 +10,9 @@
 namespace headwater {
 namespace {
 
+// What a row takes in a frame beside its texts, at most.
+constexpr std::size_t kRowSlack = 64;
+
 // Takes what a stage of the intake emits: intake filters see no alerts.
 class Collect final : public Outputs {
  public:
@@ -31,14 +34,41 @@ std::uint64_t random_nonce() {
   return nonce;
 }
 
+std::size_t frame_bytes(const Row& row) {
+  return row.payload.size() + row.topic.size() + row.sender.size() + row.device.size() + kRowSlack;
+}
+
+StoredRow stored_row(const Row& row) {
+  return {.device = row.device,
+          .topic = row.topic,
+          .sender = row.sender,
+          .payload = row.payload,
+          .time = row.time,
+          .received = row.received,
+          .flags = row.flags,
+          .identity = row.identity,
+          .partition = row.partition,
+          .position = row.position};
+}
+
 }  // namespace
 
-Intake::Intake(Parts parts) : parts_(std::move(parts)), process_nonce_(random_nonce()) {
+Intake::Intake(Parts parts)
+    : parts_(std::move(parts)), process_nonce_(random_nonce()), trouble_("source", parts_.name) {
   checkpointed_ = dynamic_cast<Checkpointed*>(parts_.source.get());
 }
 
+void Intake::complain(std::string_view text) {
+  complained_ = true;
+  trouble_.set(text);
+}
+
 Status Intake::start(io::Loop& loop) {
-  HW_TRY(parts_.decode->restore(SpoolState(*parts_.spool, "decode/" + parts_.name + "/")));
+  if (Status restored =
+          parts_.decode->restore(SpoolState(*parts_.spool, "decode/" + parts_.name + "/"));
+      !restored) {
+    complain(restored.error().text());  // types are learned anew
+  }
   if (checkpointed_ != nullptr) {
     HW_TRY(checkpointed_->restore(SpoolState(*parts_.spool, "source/" + parts_.name + "/")));
   }
@@ -46,23 +76,30 @@ Status Intake::start(io::Loop& loop) {
 }
 
 bool Intake::pump(BatchPool& pool) {
-  if (ended_ || (blocked_ && !submit(pool)) || stopping_) {
+  if ((blocked_ && !submit(pool)) || ended_ || stopping_) {
     idle_.clear();
-    if (!ended_) {
-      (void)parts_.source->take(0, idle_);
+    if (ended_) {
+      return false;
+    }
+    if (const Result<More> more = parts_.source->take(0, idle_); !more) {
+      counts_.errors.add(1);
+      complain(more.error().text());
     }
     return false;
   }
+  complained_ = false;
   batch_ = pool.take();
-  Result<More> more = parts_.source->take(parts_.room, batch_);
+  const Result<More> more = parts_.source->take(parts_.room, batch_);
   if (!more) {
-    trouble_ = more.error().text();
-  } else if (!trouble_.empty() && batch_.rows() != 0) {
-    trouble_.clear();
+    counts_.errors.add(1);
+    complain(more.error().text());
   }
   ended_ = more && *more == More::kEnd;
   treat(batch_);
   submit(pool);
+  if (!complained_) {
+    trouble_.clear();
+  }
   return more && *more == More::kYes && !blocked_;
 }
 
@@ -70,39 +107,19 @@ void Intake::treat(Batch& batch) {
   const std::size_t rows = batch.rows();
   next_ = Pending{};
   next_.rows = rows;
+  failed_.clear();
   counts_.taken.add(rows);
   counts_.in_flight.add(rows);
-  if (rows == 0) {
-    build(batch);  // sessions may have changed without a row
-    return;
+  if (rows != 0) {
+    note_frontier(batch);
+    name_rows(batch);
+    decode(batch);
+    fail_large_rows(batch);
+    drop_undecoded(batch);
+    filter(batch);
+    drop_repeats(batch);
   }
-  note_frontier(batch);
-  std::uint64_t bytes = 0;
-  for (Row& row : batch.all_rows()) {
-    bytes += row.payload.size();
-    if (row.identity == Id128{}) {
-      row.identity = {process_nonce_ + parts_.stream, next_arrival_++};
-    }
-  }
-  counts_.bytes.add(bytes);
-  failed_.clear();
-  std::uint64_t unfit = 0;
-  if (Status decoded = parts_.decode->decode(batch, failed_, unfit); !decoded) {
-    trouble_ = decoded.error().text();
-    failed_.clear();
-    for (std::uint32_t row = 0; row < rows; ++row) {
-      batch.row(row).flags |= kRowUndecoded;
-      failed_.push_back({row, decoded.error().text()});
-    }
-  }
-  counts_.values_unfit.add(unfit);
-  drop_undecoded(batch);
-  if (Status filtered = filter(batch); !filtered) {
-    // A filter that fails drops nothing: rather store too much than lose a reading.
-    trouble_ = filtered.error().text();
-  }
-  drop_repeats(batch);
-  build(batch);
+  build(batch);  // without a row too: sessions may have changed
 }
 
 void Intake::note_frontier(const Batch& batch) {
@@ -115,26 +132,69 @@ void Intake::note_frontier(const Batch& batch) {
   }
 }
 
+// A row without a durable identity gets one that no other row has.
+void Intake::name_rows(Batch& batch) {
+  std::uint64_t bytes = 0;
+  for (Row& row : batch.all_rows()) {
+    bytes += row.payload.size();
+    if (row.identity == Id128{}) {
+      row.identity = {process_nonce_ + parts_.stream, next_arrival_++};
+    }
+  }
+  counts_.bytes.add(bytes);
+}
+
+void Intake::decode(Batch& batch) {
+  std::uint64_t unfit = 0;
+  if (Status decoded = parts_.decode->decode(batch, failed_, unfit); !decoded) {
+    complain(decoded.error().text());
+    failed_.clear();
+    for (std::uint32_t row = 0; row < batch.rows(); ++row) {
+      batch.row(row).flags |= kRowUndecoded;
+      failed_.push_back({row, decoded.error().text()});
+    }
+  }
+  counts_.values_unfit.add(unfit);
+}
+
+// A quarter of the largest frame, so that an alert about the row, which repeats it, fits as well.
+void Intake::fail_large_rows(Batch& batch) {
+  const std::size_t limit = parts_.spool->max_transaction_bytes() / 4;
+  for (std::uint32_t index = 0; index < batch.rows(); ++index) {
+    Row& row = batch.row(index);
+    if (frame_bytes(row) > limit && (row.flags & kRowUndecoded) == 0) {
+      row.flags |= kRowUndecoded;
+      failed_.push_back({index, fmt::format("{} bytes, the store takes rows up to {}: make "
+                                            "store.segment larger",
+                                            frame_bytes(row), limit)});
+    }
+  }
+}
+
 void Intake::drop_undecoded(Batch& batch) {
   if (failed_.empty()) {
     return;
   }
   flags_.assign(batch.rows(), 1);
-  for (const Undecoded& failure : failed_) {
-    flags_[failure.row] = 0;
-  }
+  std::erase_if(failed_, [&](const Undecoded& failure) {
+    return std::exchange(flags_[failure.row], std::uint8_t{0}) == 0;  // told once
+  });
   batch.keep(flags_);
 }
 
-Status Intake::filter(Batch& batch) {
+void Intake::filter(Batch& batch) {
+  const std::size_t rows = batch.rows();
   Collect collect(batch);
   for (const std::unique_ptr<Stage>& stage : parts_.filters) {
     const std::size_t before = batch.selected();
-    HW_TRY(stage->process(std::move(batch), collect));
+    if (Status filtered = stage->process(std::move(batch), collect); !filtered) {
+      complain(filtered.error().text());  // rather store too much than lose a reading
+    }
+    HW_CHECK(batch.rows() == rows && batch.selected() <= before,
+             "a filter hands on the batch it got: its readings are stored nowhere yet");
     counts_.filtered.add(before - batch.selected());
     counts_.in_flight.set(counts_.in_flight.get() - (before - batch.selected()));
   }
-  return {};
 }
 
 void Intake::drop_repeats(Batch& batch) {
@@ -158,66 +218,95 @@ void Intake::drop_repeats(Batch& batch) {
   counts_.in_flight.set(counts_.in_flight.get() - repeats);
 }
 
-void Intake::build(const Batch& batch) {
-  for (const std::uint32_t index : batch.selection()) {
-    const Row& row = batch.row(index);
-    transaction_.append(Lane::kReadings, parts_.stream,
-                        {.device = row.device,
-                         .topic = row.topic,
-                         .sender = row.sender,
-                         .payload = row.payload,
-                         .time = row.time,
-                         .received = row.received,
-                         .flags = row.flags,
-                         .identity = row.identity,
-                         .partition = row.partition,
-                         .position = row.position});
+Intake::Frame& Intake::next_frame(std::size_t begin) {
+  if (frames_used_ == frames_.size()) {
+    frames_.emplace_back();
   }
-  next_.stored = batch.selected();
+  Frame& frame = frames_[frames_used_++];
+  frame.transaction.clear();
+  frame.begin = begin;
+  frame.end = begin;
+  return frame;
+}
+
+void Intake::build(const Batch& batch) {
+  // Half of what a frame may have; states need the rest.
+  const std::size_t limit = parts_.spool->max_transaction_bytes() / 2;
+  frames_used_ = 0;
+  sent_ = 0;
+  next_frame(0);
+  const std::span<const std::uint32_t> selection = batch.selection();
+  for (std::size_t i = 0; i < selection.size(); ++i) {
+    const Row& row = batch.row(selection[i]);
+    Frame* frame = &frames_[frames_used_ - 1];
+    if (frame->transaction.bytes() + frame_bytes(row) > limit) {
+      frame = &next_frame(i);
+    }
+    frame->transaction.append(Lane::kReadings, parts_.stream, stored_row(row));
+    frame->end = i + 1;
+  }
+  next_.stored = selection.size();
   for (const Undecoded& failure : failed_) {
-    const Row& row = batch.row(failure.row);
-    transaction_.append(Lane::kDeadLetter, parts_.stream,
-                        {.device = row.device,
-                         .topic = row.topic,
-                         .sender = row.sender,
-                         .payload = row.payload,
-                         .time = row.received,
-                         .received = row.received,
-                         .flags = row.flags,
-                         .identity = row.identity,
-                         .partition = row.partition,
-                         .position = row.position,
-                         .note = failure.reason});
+    append_dead_letter(batch.row(failure.row), failure.reason);
   }
   next_.dead_letter = failed_.size();
   failed_.clear();
+  Transaction& last = frames_[frames_used_ - 1].transaction;
   if (parts_.decode->changed()) {
-    TransactionState state(transaction_, "decode/" + parts_.name + "/");
+    TransactionState state(last, "decode/" + parts_.name + "/");
     parts_.decode->save(state);
   }
   if (checkpointed_ != nullptr) {
-    TransactionState state(transaction_, "source/" + parts_.name + "/");
+    TransactionState state(last, "source/" + parts_.name + "/");
     checkpointed_->save(state, next_.upto);
   }
 }
 
+void Intake::append_dead_letter(const Row& row, std::string_view reason) {
+  const std::size_t most = parts_.spool->max_transaction_bytes();
+  StoredRow letter = stored_row(row);
+  letter.payload = row.payload.substr(0, most / 8);
+  letter.topic = row.topic.substr(0, most / 32);
+  letter.sender = row.sender.substr(0, most / 32);
+  letter.device = row.device.substr(0, most / 32);
+  letter.note = reason.substr(0, most / 32);
+  letter.time = row.received;
+  Frame* frame = &frames_[frames_used_ - 1];
+  const std::size_t bytes = letter.payload.size() + letter.topic.size() + letter.sender.size() +
+                            letter.device.size() + letter.note.size() + kRowSlack;
+  if (frame->transaction.bytes() + bytes > most / 2) {
+    frame = &next_frame(frame->end);
+  }
+  frame->transaction.append(Lane::kDeadLetter, parts_.stream, letter);
+}
+
 bool Intake::submit(BatchPool& pool) {
-  if (!transaction_.empty()) {
-    Result<Submitted> submitted = parts_.spool->submit(transaction_);
+  for (; sent_ < frames_used_; ++sent_) {
+    Frame& frame = frames_[sent_];
+    if (frame.transaction.empty()) {
+      continue;
+    }
+    const Result<Submitted> submitted = parts_.spool->submit(frame.transaction);
     if (!submitted) {
+      complain(submitted.error().text());
       if (!blocked_) {
         blocked_ = true;
-        trouble_ = submitted.error().text();
         parts_.source->pause(true);
+      }
+      if (sent_ > 0 && !held_) {
+        held_ = true;
+        parts_.scoring->hold();
       }
       return false;
     }
     last_ticket_ = submitted->ticket;
-    std::uint64_t sequence =
-        submitted->first_sequence[index_of(Lane::kReadings)];
-    for (const std::uint32_t index : batch_.selection()) {
-      batch_.row(index).sequence = sequence++;
+    std::uint64_t sequence = submitted->first_sequence[index_of(Lane::kReadings)];
+    for (std::size_t i = frame.begin; i < frame.end; ++i) {
+      batch_.row(batch_.selection()[i]).sequence = sequence++;
     }
+  }
+  if (std::exchange(held_, false)) {
+    parts_.scoring->release();
   }
   if (blocked_) {
     blocked_ = false;
@@ -225,6 +314,7 @@ bool Intake::submit(BatchPool& pool) {
     parts_.source->pause(stopping_);
   }
   if (!next_.upto.empty()) {
+    // Rows that left nothing to commit wait only for what was taken before them.
     next_.ticket = last_ticket_;
     pending_.push_back(std::move(next_));
     next_ = Pending{};
@@ -235,11 +325,14 @@ bool Intake::submit(BatchPool& pool) {
     pool.give(std::move(batch_));
   }
   batch_ = Batch();
-  if (pending_.empty()) {
-    return true;
+  frames_used_ = 0;
+  sent_ = 0;
+  if (frames_.size() > 1) {
+    frames_.resize(1);  // the buffers of a rare large batch
   }
-  // Rows that left nothing to commit wait only for what was taken before them.
-  on_commit(parts_.spool->committed());
+  if (!pending_.empty()) {
+    on_commit(parts_.spool->committed());
+  }
   return true;
 }
 
@@ -252,7 +345,7 @@ void Intake::on_commit(Ticket upto) {
     counts_.acknowledged.add(done.rows);
     for (const auto& [partition, position] : done.upto) {
       if (Status told = parts_.source->acknowledge(partition, position); !told) {
-        trouble_ = told.error().text();
+        complain(told.error().text());
       }
     }
     pending_.pop_front();
@@ -264,7 +357,9 @@ void Intake::stop_taking() {
   parts_.source->pause(true);
 }
 
-void Intake::close() { parts_.source->close(); }
+void Intake::close() {
+  parts_.source->close();
+}
 
 std::uint64_t Intake::refused() const {
   const auto* refusing = dynamic_cast<const Refusing*>(parts_.source.get());

@@ -1,8 +1,14 @@
-// Intake: the way from a source to the disk. Decodes, filters, finds repeats, appends, and acknowledges what is committed.
+// Intake: the way from a source to the disk. Decodes, filters, finds repeats, appends, and
+// acknowledges what is committed.
 //
-// One per source and worker; all calls come from that worker's thread. A source never waits for a model: rows are in the
-// spool's hands before they are scored. A row is acknowledged when everything taken before it in its partition is durable
-// or was dropped for a reason that is counted.
+// One per source and worker; all calls come from that worker's thread. A source never waits for a
+// model: rows are in the spool's hands before they are scored. A row is acknowledged when
+// everything taken before it in its partition is durable or was dropped for a reason that is
+// counted.
+//
+// What is taken at once becomes one frame of the log, unless it is larger than the spool takes:
+// then several, of which the last carries the state of source and decoder. A row that is too large
+// by itself becomes a dead letter of its first bytes.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +26,7 @@
 #include "pipeline/dedupe.h"
 #include "pipeline/source.h"
 #include "pipeline/stage.h"
+#include "pipeline/trouble.h"
 #include "store/spool.h"
 
 namespace headwater {
@@ -34,7 +41,7 @@ class Intake {
     std::size_t room = 4096;   // rows a batch may have
     std::unique_ptr<Source> source;
     std::unique_ptr<Decode> decode;
-    std::vector<std::unique_ptr<Stage>> filters;  // in front of the append
+    std::vector<std::unique_ptr<Stage>> filters;  // in front of the append; without state
     Spool* spool = nullptr;
     Scoring* scoring = nullptr;
   };
@@ -49,7 +56,7 @@ class Intake {
   // Everything up to `upto` is durable: acknowledges, counts.
   void on_commit(Ticket upto);
 
-  // The last rows of a declared message id that are already stored, oldest first: called at start.
+  // A declared message id that is stored already: called at start, oldest first.
   void remember(const Id128& id) { dedupe_.insert(id); }
 
   // No more rows are taken; what was taken goes on.
@@ -67,8 +74,8 @@ class Intake {
   Decode& decode() { return *parts_.decode; }
   // True once the source said that nothing will ever come again.
   bool ended() const { return ended_; }
-  // The last error of the source, "" if the last take went well.
-  const std::string& trouble() const { return trouble_; }
+  // What went wrong in the last round that took rows: source, decoder, filter or spool. Any thread.
+  std::string trouble() const { return trouble_.text(); }
 
  private:
   struct Pending {
@@ -78,14 +85,26 @@ class Intake {
     std::uint64_t dead_letter = 0;
     std::vector<std::pair<Partition, Position>> upto;
   };
+  struct Frame {
+    Transaction transaction;
+    // Its rows, as a range of the batch's selection.
+    std::size_t begin = 0;
+    std::size_t end = 0;
+  };
 
   void treat(Batch& batch);
-  void drop_undecoded(Batch& batch);
-  void drop_repeats(Batch& batch);
-  Status filter(Batch& batch);
-  void build(const Batch& batch);
   void note_frontier(const Batch& batch);
+  void name_rows(Batch& batch);
+  void decode(Batch& batch);
+  void fail_large_rows(Batch& batch);
+  void drop_undecoded(Batch& batch);
+  void filter(Batch& batch);
+  void drop_repeats(Batch& batch);
+  void build(const Batch& batch);
+  void append_dead_letter(const Row& row, std::string_view reason);
+  Frame& next_frame(std::size_t begin);
   bool submit(BatchPool& pool);
+  void complain(std::string_view text);
 
   Parts parts_;
   IntakeCounts counts_;
@@ -95,18 +114,22 @@ class Intake {
 
   // The batch that is on its way into the spool; kept while the spool refuses it (`blocked_`).
   Batch batch_;
-  Batch idle_;  // for take(0)
-  Transaction transaction_;
+  Batch idle_;                 // for take(0)
+  std::vector<Frame> frames_;  // of batch_; the first frames_used_ are in use, sent_ submitted
+  std::size_t frames_used_ = 0;
+  std::size_t sent_ = 0;
   Pending next_;
   bool blocked_ = false;
+  bool held_ = false;  // a part of the batch is stored, not all: scoring knows
   bool stopping_ = false;
   bool ended_ = false;
-  std::string trouble_;
+  bool complained_ = false;  // in this round
+  Trouble trouble_;
 
   Ticket last_ticket_ = 0;
   std::deque<Pending> pending_;
-  std::vector<Undecoded> failed_;       // reused
-  std::vector<std::uint8_t> flags_;     // reused
+  std::vector<Undecoded> failed_;    // reused
+  std::vector<std::uint8_t> flags_;  // reused
   Checkpointed* checkpointed_ = nullptr;
 };
 

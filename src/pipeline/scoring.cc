@@ -9,28 +9,58 @@
 #include "pipeline/state.h"
 
 namespace headwater {
+namespace {
 
-Scoring::Scoring(Parts parts) : parts_(std::move(parts)), last_checkpoint_(io::mono_now()) {
+// Stored rows that one step looks at, for each row of a batch: rows of others are passed by
+// quickly, but a worker has more to do than that.
+constexpr std::size_t kLooksPerRow = 16;
+
+}  // namespace
+
+Scoring::Scoring(Parts parts)
+    : parts_(std::move(parts)),
+      last_checkpoint_(io::mono_now()),
+      trouble_("pipeline", parts_.name),
+      state_trouble_("state", parts_.name) {
   HW_CHECK(parts_.latency != nullptr && parts_.spool != nullptr, "the owner gives both");
   HW_CHECK(parts_.stages.size() == parts_.stage_keys.size(), "one key per stage");
 }
 
+void Scoring::add_stream(std::uint16_t stream, std::unique_ptr<Decode> decode) {
+  decoders_[stream] = decode.get();
+  own_decoders_.push_back(std::move(decode));
+}
+
+void Scoring::complain(std::string_view text) {
+  complained_ = true;
+  trouble_.set(text);
+}
+
 std::string Scoring::state_prefix(std::size_t stage) const {
-  return "stage/" + parts_.name + "/" + parts_.stage_keys[stage] + "/";
+  return state_prefix() + parts_.stage_keys[stage] + "/";
 }
 
 Status Scoring::restore() {
-  decided_ = parts_.spool->cursor(cursor_name(), Lane::kReadings, kAllStreams).value_or(0);
-  const std::uint64_t checkpoint =
-      parts_.spool->cursor(checkpoint_name(), Lane::kReadings, kAllStreams).value_or(0);
+  const Spool& spool = *parts_.spool;
+  decided_ = spool.cursor(cursor_name(), Lane::kReadings, kAllStreams).value_or(0);
+  through_ = spool.cursor(checkpoint_name(), Lane::kReadings, kAllStreams).value_or(0);
   for (std::size_t i = 0; i < parts_.stages.size(); ++i) {
-    HW_TRY(parts_.stages[i]
-               ->restore(SpoolState(*parts_.spool, state_prefix(i)))
-               .with("restore the state of step '{}'", parts_.stage_keys[i]));
+    if (Status restored = parts_.stages[i]->restore(SpoolState(spool, state_prefix(i)));
+        !restored) {
+      counts_.failed.add(1);
+      state_trouble_.set(fmt::format("step '{}' begins anew, its state is unusable: {}",
+                                     parts_.stage_keys[i], restored.error().text()));
+    }
   }
-  last_appended_ = parts_.spool->stats().lanes[index_of(Lane::kReadings)].next_sequence - 1;
-  committed_ = parts_.spool->committed();
-  const std::uint64_t from = std::min(decided_, checkpoint) + 1;
+  spool.for_each_state(state_prefix(), [this](std::string_view key, std::string_view) {
+    const std::string_view own = key.substr(state_prefix().size());
+    const auto is_of = [&](const std::string& stage) { return own.starts_with(stage + "/"); };
+    if (std::none_of(parts_.stage_keys.begin(), parts_.stage_keys.end(), is_of)) {
+      stale_state_.emplace_back(key);
+    }
+  });
+  last_appended_ = spool.stats().lanes[index_of(Lane::kReadings)].next_sequence - 1;
+  const std::uint64_t from = std::min(decided_, through_) + 1;
   if (from <= last_appended_) {
     behind_from_ = from;
   }
@@ -48,6 +78,7 @@ void Scoring::enqueue(Batch batch, std::uint16_t stream, BatchPool& pool) {
     if (!behind()) {
       behind_from_ = first;
     }
+    counts_.behind_rows.set(last_appended_ - behind_from_ + 1);
     pool.give(std::move(batch));
     return;
   }
@@ -58,9 +89,15 @@ void Scoring::enqueue(Batch batch, std::uint16_t stream, BatchPool& pool) {
 }
 
 bool Scoring::step(BatchPool& pool) {
-  if (blocked_ && !submit()) {
-    return false;
+  complained_ = false;
+  if (blocked()) {
+    if (!empty_outbox()) {
+      return false;
+    }
+    trouble_.clear();
   }
+  bool more = false;
+  bool ran = false;
   if (!waiting_.empty()) {
     Waiting next = std::move(waiting_.front());
     waiting_.pop_front();
@@ -68,22 +105,32 @@ bool Scoring::step(BatchPool& pool) {
     waiting_bytes_ -= next.bytes;
     counts_.pending_rows.set(waiting_rows_);
     run(std::move(next.batch), next.stream, pool);
-    return !waiting_.empty() || behind();
-  }
-  if (behind()) {
+    ran = true;
+    more = !waiting_.empty() || behind();
+  } else if (behind()) {
     Batch batch = pool.take();
     std::uint16_t stream = 0;
-    if (!read_back(batch, stream)) {
+    more = read_back(batch, stream);  // false: the next commit makes more readable
+    if (batch.rows() != 0) {
+      run(std::move(batch), stream, pool);
+      ran = true;
+    } else {
       pool.give(std::move(batch));
-      return false;  // the next commit makes more readable
     }
-    run(std::move(batch), stream, pool);
-    return true;
+    // Caught up: the next start need not look at all this again.
+    checkpoint_due_ = checkpoint_due_ || !behind();
   }
-  return false;
+  if (checkpoint_due_ || (ran && io::mono_now() - last_checkpoint_ >= parts_.checkpoint_every)) {
+    save_state();
+  }
+  if (ran && !complained_) {
+    trouble_.clear();
+  }
+  return more;
 }
 
-// True: reader_->row() is the next stored row. Gaps are passed by: they are told by the spool's own records.
+// True: reader_->row() is the next stored row. Gaps are passed by: they are told by the spool's own
+// records.
 Result<bool> Scoring::next_stored() {
   if (held_) {
     return true;
@@ -104,88 +151,100 @@ Result<bool> Scoring::next_stored() {
   }
 }
 
-// Fills `batch` with the next stored rows of one stream. False: nothing is readable now.
+// Fills `batch` with the next stored rows of one stream, perhaps none. False: nothing more is
+// readable now.
 bool Scoring::read_back(Batch& batch, std::uint16_t& stream) {
   if (reader_ == nullptr) {
     reader_ = parts_.spool->read(Lane::kReadings, behind_from_);
     held_ = false;
   }
   std::uint64_t last = 0;
-  while (batch.rows() < parts_.replay_rows) {
+  bool more = true;
+  for (std::size_t looks = parts_.replay_rows * kLooksPerRow;
+       looks != 0 && batch.rows() < parts_.replay_rows; --looks) {
     const Result<bool> found = next_stored();
+    more = found && *found;
     if (!found) {
-      trouble_ = found.error().text();
-      break;
+      complain(found.error().text());
     }
-    if (!*found) {
+    if (!more) {
       break;
     }
     const ReadRow& stored = reader_->row();
+    if (stored.sequence > last_appended_) {
+      behind_from_ = last_appended_ + 1;  // others' rows, or ours that enqueue() brings yet
+      break;
+    }
     // Rows up to `decided` only rebuild state; a batch lies on one side of that line.
-    const bool crosses = last != 0 && (last <= decided_) != (stored.sequence <= decided_);
-    // Decisions name rows by first sequence and count, so a batch has no gap either.
-    const bool gap = last != 0 && stored.sequence != last + 1;
-    if (batch.rows() != 0 && (stored.stream != stream || crosses || gap)) {
+    const bool crosses = (last <= decided_) != (stored.sequence <= decided_);
+    if (batch.rows() != 0 && (stored.stream != stream || crosses)) {
       break;
     }
     last = stored.sequence;
     held_ = false;
     behind_from_ = last + 1;
-    if (!decoders_.contains(stored.stream)) {
-      continue;  // another pipeline's
+    if (decoders_.contains(stored.stream)) {  // else another pipeline's
+      stream = stored.stream;
+      add_stored(batch);
     }
-    stream = stored.stream;
-    Arena& arena = batch.arena();
-    Row row;
-    row.payload = arena.copy(stored.row.payload);
-    row.topic = arena.copy(stored.row.topic);
-    row.sender = arena.copy(stored.row.sender);
-    row.device = arena.copy(stored.row.device);
-    row.time = stored.row.time;
-    row.received = stored.row.received;
-    row.arrived = io::mono_now();
-    row.identity = stored.row.identity;
-    row.position = stored.row.position;
-    row.partition = stored.row.partition;
-    row.sequence = stored.sequence;
-    row.flags = stored.row.flags | kRowReplayed;
-    batch.add_row(row);
   }
   counts_.behind_rows.set(last_appended_ >= behind_from_ ? last_appended_ - behind_from_ + 1 : 0);
   if (behind_from_ > last_appended_) {  // caught up: new rows come through memory again
     behind_from_ = 0;
     reader_.reset();
+    held_ = false;
+    more = false;
   }
   if (batch.rows() == 0) {
-    return false;
+    return more;
   }
   std::vector<Undecoded> failed;
   std::uint64_t unfit = 0;
   if (Status decoded = decoders_[stream]->decode(batch, failed, unfit); !decoded) {
-    trouble_ = decoded.error().text();
+    complain(decoded.error().text());
   }
-  return true;
+  return more;
+}
+
+void Scoring::add_stored(Batch& batch) {
+  const ReadRow& stored = reader_->row();
+  Arena& arena = batch.arena();
+  Row row;
+  row.payload = arena.copy(stored.row.payload);
+  row.topic = arena.copy(stored.row.topic);
+  row.sender = arena.copy(stored.row.sender);
+  row.device = arena.copy(stored.row.device);
+  row.time = stored.row.time;
+  row.received = stored.row.received;
+  row.arrived = io::mono_now();
+  row.identity = stored.row.identity;
+  row.position = stored.row.position;
+  row.partition = stored.row.partition;
+  row.sequence = stored.sequence;
+  row.flags = stored.row.flags | kRowReplayed;
+  batch.add_row(row);
 }
 
 void Scoring::run(Batch batch, std::uint16_t stream, BatchPool& pool) {
-  const std::size_t rows = batch.rows();
-  const bool replayed = (batch.row(batch.selection().front()).flags & kRowReplayed) != 0;
   alerts_.clear();
   // The rows that were appended, before any stage narrows the selection.
   sequences_.clear();
   for (const std::uint32_t row : batch.selection()) {
     sequences_.push_back(batch.row(row).sequence);
   }
-  done_ = std::move(batch);
-  for (std::size_t i = 0; i < parts_.stages.size(); ++i) {
-    emitted_ = false;
-    Status treated = parts_.stages[i]->process(std::move(done_), *this);
-    if (!treated) {
-      counts_.failed.add(1);
-      trouble_ = treated.error().text();
-    }
-    HW_CHECK(emitted_ && done_.rows() == rows, "a stage hands on the batch it got, exactly once");
+  if (sequences_.empty()) {
+    pool.give(std::move(batch));
+    return;
   }
+  const bool replayed = (batch.row(batch.selection().front()).flags & kRowReplayed) != 0;
+  done_ = std::move(batch);
+  if (!run_stages()) {
+    done_ = Batch();
+    for (Alert& alert : alerts_) {
+      alert.row = Alert::kNoRow;
+    }
+  }
+  through_ = sequences_.back();
   if (sequences_.back() > decided_) {
     record(done_, stream);
     for (const Observer& observer : observers_) {
@@ -200,109 +259,255 @@ void Scoring::run(Batch batch, std::uint16_t stream, BatchPool& pool) {
   done_ = Batch();
 }
 
-Status Scoring::emit(Batch batch) {
-  done_ = std::move(batch);
-  emitted_ = true;
-  return {};
-}
-
-void Scoring::record(const Batch& batch, std::uint16_t stream) {
-  const Column* score = batch.find(parts_.score_column);
-  scores_.assign(sequences_.size(), std::numeric_limits<double>::quiet_NaN());
-  alerted_.assign(sequences_.size(), 0);
-  const auto index_of = [&](std::uint64_t sequence) {
-    return static_cast<std::size_t>(sequence - sequences_.front());
-  };
-  std::uint64_t scored = 0;
-  const MonoTime now = io::mono_now();
-  for (const std::uint32_t row : batch.selection()) {
-    if (score != nullptr && score->valid(row)) {
-      scores_[index_of(batch.row(row).sequence)] = score->as_double(row);
-      ++scored;
-    }
-    parts_.latency->record(static_cast<double>((now - batch.row(row).arrived).count()) * 1e-9);
-  }
-  for (const Alert& alert : alerts_) {
-    const Row& row = batch.row(alert.row);
-    if (row.sequence != 0) {
-      alerted_[index_of(row.sequence)] = 1;
-    }
-    transaction_.append(Lane::kAlerts, parts_.stream,
-                        {.device = alert.device,
-                         .topic = row.topic,
-                         .sender = {},
-                         .payload = alert.json,
-                         .time = alert.time,
-                         .received = row.received,
-                         .flags = 0,
-                         .identity = alert.identity,
-                         .partition = row.partition,
-                         .position = row.position,
-                         .note = alert.event});
-    (alert.event == "cleared" ? counts_.cleared : counts_.alerts).add(1);
-  }
-  counts_.scored.add(scored);
-  counts_.unscored.add(sequences_.size() - scored);
-  Decisions decisions;
-  decisions.pipeline = parts_.pipeline;
-  decisions.lane = Lane::kReadings;
-  decisions.stream = stream;
-  decisions.first = sequences_.front();
-  decisions.count = static_cast<std::uint32_t>(sequences_.size());
-  decisions.model_digest = parts_.model_digest;
-  decisions.revision = parts_.revision;
-  if (score != nullptr) {
-    decisions.scores = scores_;
-  }
-  if (!alerts_.empty()) {
-    decisions.alerted = alerted_;
-  }
-  transaction_.decide(decisions);
-  decided_ = sequences_.back();
-  transaction_.cursor(cursor_name(), Lane::kReadings, kAllStreams, decided_);
-  if (checkpoint_due_ || io::mono_now() - last_checkpoint_ >= parts_.checkpoint_every) {
-    save_state();
-  }
-  submit();
-}
-
-void Scoring::save_state() {
-  checkpoint_due_ = false;
-  last_checkpoint_ = io::mono_now();
+// Sends done_ through the stages. False: one of them lost it.
+bool Scoring::run_stages() {
+  const std::size_t rows = done_.rows();
   for (std::size_t i = 0; i < parts_.stages.size(); ++i) {
-    TransactionState state(transaction_, state_prefix(i));
-    parts_.stages[i]->save(state);
-  }
-  transaction_.cursor(checkpoint_name(), Lane::kReadings, kAllStreams, decided_);
-}
-
-bool Scoring::submit() {
-  Result<Submitted> submitted = parts_.spool->submit(transaction_);
-  blocked_ = !submitted;
-  if (!submitted) {
-    trouble_ = submitted.error().text();
-    return false;
+    emitted_ = 0;
+    const Status treated = parts_.stages[i]->process(std::move(done_), *this);
+    if (!treated) {
+      counts_.failed.add(1);
+      complain(treated.error().text());
+    }
+    if (emitted_ != 1 || done_.rows() != rows) {
+      counts_.failed.add(treated ? 1 : 0);
+      complain(fmt::format("step '{}' did not hand its batch on exactly once{}",
+                           parts_.stage_keys[i], treated ? "" : ": " + treated.error().text()));
+      return false;
+    }
   }
   return true;
 }
 
-void Scoring::checkpoint() {
-  if (blocked_) {
+Status Scoring::emit(Batch batch) {
+  if (ticking_) {
+    return Error::internal("a timer has no batch to hand on");
+  }
+  done_ = std::move(batch);
+  ++emitted_;
+  return {};
+}
+
+void Scoring::record(const Batch& batch, std::uint16_t stream) {
+  const std::size_t rows = sequences_.size();
+  const auto position_of = [&](std::uint64_t sequence) {
+    return static_cast<std::size_t>(
+        std::lower_bound(sequences_.begin(), sequences_.end(), sequence) - sequences_.begin());
+  };
+  const Column* score = batch.find(parts_.score_column);
+  has_scores_ = score != nullptr;
+  scores_.assign(rows, std::numeric_limits<double>::quiet_NaN());
+  alerted_.assign(rows, 0);
+  std::uint64_t scored = 0;
+  std::size_t at = 0;
+  const MonoTime now = io::mono_now();
+  for (const std::uint32_t index : batch.selection()) {
+    const Row& row = batch.row(index);
+    while (at + 1 < rows && sequences_[at] < row.sequence) {
+      ++at;
+    }
+    if (sequences_[at] != row.sequence) {
+      continue;  // was never appended
+    }
+    if (score != nullptr && score->valid(index)) {
+      scores_[at] = score->as_double(index);
+      scored += std::isnan(scores_[at]) ? 0 : 1;
+    }
+    parts_.latency->record(static_cast<double>((now - row.arrived).count()) * 1e-9);
+  }
+  counts_.scored.add(scored);
+  counts_.unscored.add(rows - scored);
+  alert_at_.clear();
+  for (const Alert& alert : alerts_) {
+    const bool has_row = alert.row < batch.rows();
+    const std::size_t position =
+        std::min(has_row ? position_of(batch.row(alert.row).sequence) : rows - 1, rows - 1);
+    alert_at_.push_back(position);
+    alerted_[position] |= has_row ? 1 : 0;
+    (alert.event == "cleared" ? counts_.cleared : counts_.alerts).add(1);
+  }
+  record_rows(batch, stream, 0, rows);
+  decided_ = sequences_.back();
+}
+
+// One frame: decisions and alerts about rows begin..end of sequences_, and `decided` behind them.
+// In halves where the spool takes no frame so large, or where the sequences have a hole (decisions
+// name their rows by first and count).
+void Scoring::record_rows(const Batch& batch, std::uint16_t stream, std::size_t begin,
+                          std::size_t end) {
+  const std::size_t most = parts_.spool->max_transaction_bytes();
+  const bool whole = sequences_[end - 1] - sequences_[begin] == end - begin - 1;
+  if (whole) {
+    for (std::size_t i = 0; i < alerts_.size(); ++i) {
+      if (alert_at_[i] >= begin && alert_at_[i] < end) {
+        append_alert(alerts_[i], batch);
+      }
+    }
+    append_decisions(stream, begin, end);
+    if (transaction_.bytes() <= most) {
+      hand_over();
+      return;
+    }
+    transaction_.clear();
+  }
+  if (end - begin > 1) {
+    const std::size_t middle = begin + (end - begin) / 2;
+    record_rows(batch, stream, begin, middle);
+    record_rows(batch, stream, middle, end);
+    return;
+  }
+  // Alerts about one row that are too large together: each alone. A crash between them repeats
+  // some.
+  for (std::size_t i = 0; i < alerts_.size(); ++i) {
+    if (alert_at_[i] != begin) {
+      continue;
+    }
+    append_alert(alerts_[i], batch);
+    if (transaction_.bytes() <= most) {
+      hand_over();
+    } else {
+      transaction_.clear();
+      counts_.failed.add(1);
+      complain(fmt::format("alert {} of {} bytes is larger than the store takes ({})",
+                           alerts_[i].id, alerts_[i].json.size(), most));
+    }
+  }
+  append_decisions(stream, begin, end);
+  hand_over();
+}
+
+void Scoring::append_alert(const Alert& alert, const Batch& batch) {
+  StoredRow stored;
+  if (alert.row < batch.rows()) {
+    const Row& row = batch.row(alert.row);
+    stored.topic = row.topic;
+    stored.received = row.received;
+    stored.partition = row.partition;
+    stored.position = row.position;
+  } else {
+    stored.received = io::wall_now();
+  }
+  stored.device = alert.device;
+  stored.payload = alert.json;
+  stored.time = alert.time;
+  stored.identity = alert.identity;
+  stored.note = alert.event;
+  transaction_.append(Lane::kAlerts, parts_.stream, stored);
+}
+
+void Scoring::append_decisions(std::uint16_t stream, std::size_t begin, std::size_t end) {
+  Decisions decisions;
+  decisions.pipeline = parts_.pipeline;
+  decisions.lane = Lane::kReadings;
+  decisions.stream = stream;
+  decisions.first = sequences_[begin];
+  decisions.count = static_cast<std::uint32_t>(end - begin);
+  decisions.model_digest = parts_.model_digest;
+  decisions.revision = parts_.revision;
+  if (has_scores_) {
+    decisions.scores = std::span(scores_).subspan(begin, end - begin);
+  }
+  if (!alerts_.empty()) {
+    decisions.alerted = std::span(alerted_).subspan(begin, end - begin);
+  }
+  transaction_.decide(decisions);
+  transaction_.cursor(cursor_name(), Lane::kReadings, kAllStreams, sequences_[end - 1]);
+}
+
+// transaction_ to the spool, behind what it has not taken yet.
+void Scoring::hand_over() {
+  outbox_.push_back(std::move(transaction_));
+  transaction_ = Transaction();
+  (void)empty_outbox();
+}
+
+bool Scoring::empty_outbox() {
+  while (!outbox_.empty()) {
+    const Result<Submitted> submitted = parts_.spool->submit(outbox_.front());
+    if (!submitted) {
+      complain(submitted.error().text());
+      return false;
+    }
+    last_ticket_ = submitted->ticket;
+    transaction_ = std::move(outbox_.front());  // its buffers
+    outbox_.pop_front();
+  }
+  return true;
+}
+
+// The state alone: where it is too large for the store, decisions go on, and a restart replays from
+// the last state that was not.
+void Scoring::save_state() {
+  if (blocked()) {
     checkpoint_due_ = true;
     return;
   }
+  checkpoint_due_ = false;
+  last_checkpoint_ = io::mono_now();
+  if (waiting_.empty() && !behind() && holds_ == 0) {
+    // Every row of ours that is in the spool has been through; what follows up to here is others'.
+    const std::uint64_t stored =
+        parts_.spool->stats().lanes[index_of(Lane::kReadings)].next_sequence - 1;
+    through_ = std::max(through_, stored);
+    decided_ = std::max(decided_, stored);
+  }
+  Transaction state;
+  for (std::size_t i = 0; i < parts_.stages.size(); ++i) {
+    TransactionState writer(state, state_prefix(i));
+    parts_.stages[i]->save(writer);
+  }
+  for (const std::string& key : stale_state_) {
+    state.state(key, {});
+  }
+  state.cursor(checkpoint_name(), Lane::kReadings, kAllStreams, through_);
+  state.cursor(cursor_name(), Lane::kReadings, kAllStreams, decided_);
+  const Result<Submitted> submitted = parts_.spool->submit(state);
+  if (!submitted) {
+    state_trouble_.set(submitted.error().text());
+    return;
+  }
+  state_trouble_.clear();
+  last_ticket_ = submitted->ticket;
+  stale_state_.clear();
+}
+
+std::string Scoring::trouble() const {
+  std::string text = trouble_.text();
+  return text.empty() ? state_trouble_.text() : text;
+}
+
+void Scoring::checkpoint() {
   save_state();
-  submit();
+}
+
+bool Scoring::idle() const {
+  return waiting_.empty() && !behind() && !blocked() && last_ticket_ <= parts_.spool->committed();
 }
 
 void Scoring::tick(WallTime now) {
-  if (blocked_) {
+  if (!waiting_.empty() || behind() || blocked()) {
     return;
   }
+  alerts_.clear();
+  ticking_ = true;
   for (const std::unique_ptr<Stage>& stage : parts_.stages) {
     if (Status ticked = stage->tick(now, *this); !ticked) {
-      trouble_ = ticked.error().text();
+      complain(ticked.error().text());
     }
+  }
+  ticking_ = false;
+  if (alerts_.empty()) {
+    return;
+  }
+  const Batch none;
+  for (const Alert& alert : alerts_) {
+    append_alert(alert, none);
+    (alert.event == "cleared" ? counts_.cleared : counts_.alerts).add(1);
+    hand_over();
+  }
+  save_state();
+  for (const Observer& observer : observers_) {
+    observer(none, alerts_);
   }
 }
 

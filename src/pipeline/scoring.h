@@ -1,8 +1,16 @@
-// Scoring: the way from an appended reading to its decision. Runs the stages, records scores and alerts, moves `decided`.
+// Scoring: the way from an appended reading to its decision. Runs the stages, records scores and
+// alerts, moves `decided`.
 //
-// One per pipeline and worker; all calls come from that worker's thread. Batches come in sequence order. While too much waits
-// in memory, batches are let go and read back from the spool later (`behind`), so ingest stays bounded and nothing is lost;
-// after a start the same path scores what a crash left between acknowledgement and score.
+// One per pipeline and worker; all calls come from that worker's thread. Batches come in sequence
+// order. While too much waits in memory, batches are let go and read back from the spool later
+// (`behind`), so ingest stays bounded and nothing is lost; after a start the same path scores what
+// a crash left between acknowledgement and score.
+//
+// Two cursors of the readings lane make a restart exact. `decided/NAME`: every row of ours up to
+// here has its decision; it moves in the frame that holds the decisions and alerts of those rows.
+// `checkpoint/NAME`: the stored state of the stages is the one after the row here; it moves in the
+// frame that holds the state. At start the rows behind the lower one go through the stages again,
+// and those behind `decided` are recorded.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +29,7 @@
 #include "pipeline/counts.h"
 #include "pipeline/decode.h"
 #include "pipeline/stage.h"
+#include "pipeline/trouble.h"
 #include "store/spool.h"
 #include "telemetry/metrics.h"
 
@@ -29,11 +38,13 @@ namespace headwater {
 class Scoring final : private Outputs {
  public:
   struct Parts {
-    std::string name;          // "<pipeline>/<worker>": prefix of its state, and with "decided/" in front its cursor
+    // "<pipeline>/<worker>": prefix of its state, and with "decided/" in front its cursor.
+    std::string name;
     std::string pipeline;      // as in the config
     std::uint16_t stream = 0;  // number of that name: alerts and decisions carry it
     std::vector<std::unique_ptr<Stage>> stages;
-    std::vector<std::string> stage_keys;  // one per stage: changes when its options change, so that old state is not used
+    // One per stage: changes when its options change, so that old state is not used.
+    std::vector<std::string> stage_keys;
     std::string score_column = "score";
     std::string model_digest;
     std::uint64_t revision = 0;  // of the config
@@ -45,30 +56,38 @@ class Scoring final : private Outputs {
     // Seconds from a reading's arrival to its decision; shared by the workers of a pipeline.
     telemetry::Histogram* latency = nullptr;
   };
-  // Told about decided batches: `alerts` are not committed yet.
+  // Told about decided batches: `alerts` are not committed yet. Alerts of timers come with an empty
+  // batch.
   using Observer = std::function<void(const Batch& batch, std::span<const Alert> alerts)>;
 
   explicit Scoring(Parts parts);
 
   // Streams whose rows this pipeline scores, and how to decode them when they are read back.
   void add_stream(std::uint16_t stream, Decode& decode) { decoders_[stream] = &decode; }
-  // Reads cursors and state; from then on catch_up() replays.
+  // The same for a stream without a source, such as that of a worker there is no more.
+  void add_stream(std::uint16_t stream, std::unique_ptr<Decode> decode);
+  // Reads cursors and state; from then on step() replays. A stage whose state cannot be read begins
+  // anew: that is trouble, not an error.
   Status restore();
   void observe(Observer observer) { observers_.push_back(std::move(observer)); }
 
-  // Appended rows of one stream, with sequences. Takes the batch, or lets it go when too much waits.
+  // Appended rows of one stream, with sequences. Takes the batch, or lets it go when too much
+  // waits.
   void enqueue(Batch batch, std::uint16_t stream, BatchPool& pool);
+
+  // Between these, rows of ours are in the spool that enqueue() has yet to bring: no cursor passes
+  // them by.
+  void hold() { ++holds_; }
+  void release() { --holds_; }
 
   // Scores one batch (waiting or read back). Returns true if there is more to do now.
   bool step(BatchPool& pool);
 
   void tick(WallTime now);
-  // Rows up to this ticket are readable in the spool.
-  void on_commit(Ticket upto) { committed_ = upto; }
 
-  // Nothing waits, neither in memory nor behind.
-  bool idle() const { return waiting_.empty() && !behind() && !blocked_; }
-  // Writes the state of the stages with the next commit.
+  // Nothing waits: not in memory, not behind, not for its commit.
+  bool idle() const;
+  // Writes the state of the stages now, or as soon as the spool takes the decisions before it.
   void checkpoint();
 
   const ScoringCounts& counts() const { return counts_; }
@@ -76,25 +95,36 @@ class Scoring final : private Outputs {
   const std::string& name() const { return parts_.name; }
   const std::string& pipeline() const { return parts_.pipeline; }
   std::uint16_t stream() const { return parts_.stream; }
-  const std::string& trouble() const { return trouble_; }
+  // What went wrong with the last batch, checkpoint or commit. Any thread.
+  std::string trouble() const;
 
  private:
   Status emit(Batch batch) override;
   void alert(Alert alert) override { alerts_.push_back(std::move(alert)); }
 
   bool behind() const { return behind_from_ != 0; }
+  bool blocked() const { return !outbox_.empty(); }
   bool read_back(Batch& batch, std::uint16_t& stream);
+  void add_stored(Batch& batch);
   Result<bool> next_stored();
   void run(Batch batch, std::uint16_t stream, BatchPool& pool);
+  bool run_stages();
   void record(const Batch& batch, std::uint16_t stream);
-  bool submit();
+  void record_rows(const Batch& batch, std::uint16_t stream, std::size_t begin, std::size_t end);
+  void append_alert(const Alert& alert, const Batch& batch);
+  void append_decisions(std::uint16_t stream, std::size_t begin, std::size_t end);
+  void hand_over();
+  bool empty_outbox();
   void save_state();
+  void complain(std::string_view text);
   std::string cursor_name() const { return "decided/" + parts_.name; }
   std::string checkpoint_name() const { return "checkpoint/" + parts_.name; }
+  std::string state_prefix() const { return "stage/" + parts_.name + "/"; }
   std::string state_prefix(std::size_t stage) const;
 
   Parts parts_;
   std::map<std::uint16_t, Decode*> decoders_;
+  std::vector<std::unique_ptr<Decode>> own_decoders_;
   std::vector<Observer> observers_;
   ScoringCounts counts_;
 
@@ -108,26 +138,34 @@ class Scoring final : private Outputs {
   std::size_t waiting_rows_ = 0;
   std::size_t waiting_bytes_ = 0;
 
-  std::uint64_t decided_ = 0;       // sequence of the last row with a decision
-  std::uint64_t last_appended_ = 0;  // sequence of the last row enqueue() saw
-  std::uint64_t behind_from_ = 0;   // first sequence to read back; 0: not behind
+  std::uint64_t decided_ = 0;        // sequence of the last row with a decision
+  std::uint64_t through_ = 0;        // of the last row that the stages' state has seen
+  std::uint64_t last_appended_ = 0;  // of the last row enqueue() saw
+  std::uint64_t behind_from_ = 0;    // first sequence to read back; 0: not behind
   std::unique_ptr<SpoolReader> reader_;
   bool held_ = false;  // reader_->row() is a row that the next batch begins with
-  Ticket committed_ = 0;
 
   // What the stages made of the current batch.
   Batch done_;
-  bool emitted_ = false;
+  std::size_t emitted_ = 0;
+  bool ticking_ = false;
   std::vector<Alert> alerts_;
+  std::vector<std::size_t> alert_at_;     // which of sequences_ each is about
+  std::vector<std::uint64_t> sequences_;  // of the rows that were appended
+  std::vector<double> scores_;            // one per sequence; NaN: none
+  std::vector<std::uint8_t> alerted_;     // one per sequence
+  bool has_scores_ = false;
 
-  Transaction transaction_;
-  std::vector<double> scores_;        // reused
-  std::vector<std::uint8_t> alerted_;  // reused
-  std::vector<std::uint64_t> sequences_;
-  bool blocked_ = false;
+  Transaction transaction_;         // the frame that is being built
+  std::deque<Transaction> outbox_;  // frames that the spool has not taken, in order
+  Ticket last_ticket_ = 0;
+  std::size_t holds_ = 0;
   bool checkpoint_due_ = false;
   MonoTime last_checkpoint_;
-  std::string trouble_;
+  std::vector<std::string> stale_state_;  // keys of stages that are no more
+  bool complained_ = false;               // since the last step began
+  Trouble trouble_;
+  Trouble state_trouble_;
 };
 
 }  // namespace headwater

@@ -19,7 +19,9 @@ constexpr Nanos kDrainCheckEvery = std::chrono::milliseconds(20);
 Worker::Worker(std::size_t index, std::unique_ptr<io::Loop> loop, Spool& spool)
     : index_(index), loop_(std::move(loop)), spool_(spool) {}
 
-Worker::~Worker() { stop(); }
+Worker::~Worker() {
+  stop();
+}
 
 Scoring& Worker::add(std::unique_ptr<Scoring> scoring) {
   scorings_.push_back(std::move(scoring));
@@ -38,6 +40,11 @@ void Worker::add_sink(std::string name, std::unique_ptr<Sink> sink) {
 Delivery& Worker::add(std::unique_ptr<Delivery> delivery) {
   deliveries_.push_back(std::move(delivery));
   return *deliveries_.back();
+}
+
+EarlyDelivery& Worker::add(std::unique_ptr<EarlyDelivery> delivery) {
+  early_.push_back(std::move(delivery));
+  return *early_.back();
 }
 
 Status Worker::start(std::function<void()> beat) {
@@ -62,6 +69,9 @@ Status Worker::start(std::function<void()> beat) {
 }
 
 bool Worker::round() {
+  if (closed_) {
+    return false;
+  }
   bool more = false;
   for (const std::unique_ptr<Intake>& intake : intakes_) {
     more |= intake->pump(pool_);
@@ -70,6 +80,9 @@ bool Worker::round() {
     more |= scoring->step(pool_);
   }
   for (const std::unique_ptr<Delivery>& delivery : deliveries_) {
+    delivery->pump();
+  }
+  for (const std::unique_ptr<EarlyDelivery>& delivery : early_) {
     delivery->pump();
   }
   return more;
@@ -86,12 +99,12 @@ void Worker::committed(Ticket upto) {
 }
 
 void Worker::on_commit() {
+  if (closed_) {
+    return;
+  }
   const Ticket upto = committed_.load(std::memory_order_acquire);
   for (const std::unique_ptr<Intake>& intake : intakes_) {
     intake->on_commit(upto);
-  }
-  for (const std::unique_ptr<Scoring>& scoring : scorings_) {
-    scoring->on_commit(upto);
   }
 }
 
@@ -122,7 +135,6 @@ bool Worker::settled() const {
 
 void Worker::drain(Nanos limit, std::function<void()> done) {
   loop_->post([this, limit, done = std::move(done)]() mutable {
-    draining_ = true;
     drain_until_ = io::mono_now() + limit;
     drained_ = std::move(done);
     for (const std::unique_ptr<Intake>& intake : intakes_) {
@@ -133,23 +145,20 @@ void Worker::drain(Nanos limit, std::function<void()> done) {
 }
 
 void Worker::check_drained() {
-  const bool late = io::mono_now() >= drain_until_;
-  if (!late && !settled()) {
-    loop_->after(kDrainCheckEvery, [this] { check_drained(); });
-    return;
-  }
-  if (late) {
-    // Nothing is lost by this: what is unscored or unsent is in the spool and goes on at the next start.
+  if (!settled()) {
+    if (io::mono_now() < drain_until_) {
+      loop_->after(kDrainCheckEvery, [this] { check_drained(); });
+      return;
+    }
+    // Nothing is lost by this: what is unscored or unsent is in the spool and goes on at the next
+    // start.
     log::warn("drain took too long; the rest continues at the next start", {{"worker", index_}});
   }
-  if (!checkpointed_) {
-    checkpointed_ = true;
-    for (const std::unique_ptr<Scoring>& scoring : scorings_) {
-      scoring->checkpoint();
-    }
-    for (const std::unique_ptr<Delivery>& delivery : deliveries_) {
-      delivery->save_cursor();
-    }
+  for (const std::unique_ptr<Scoring>& scoring : scorings_) {
+    scoring->checkpoint();
+  }
+  for (const std::unique_ptr<Delivery>& delivery : deliveries_) {
+    delivery->save_cursor();
   }
   if (drained_) {
     std::exchange(drained_, nullptr)();
@@ -161,6 +170,7 @@ void Worker::stop() {
     return;
   }
   loop_->post([this] {
+    closed_ = true;
     for (const std::unique_ptr<Intake>& intake : intakes_) {
       intake->close();
     }

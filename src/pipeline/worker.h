@@ -1,10 +1,11 @@
 // Worker: one thread that owns partitions end to end: sources, decode, append, score, acknowledge.
 //
-// A round of its loop: read what arrived → decode, filter → hand to the spool's flusher → one model call for what has arrived →
-// decisions → hand to the flusher. The flusher wakes it when a group is on disk, and it acknowledges. So nodes hold no locks.
+// A round of its loop: read what arrived → decode, filter → hand to the spool's flusher → one model
+// call for what has arrived → decisions → hand to the flusher. The flusher wakes it when a group is
+// on disk, and it acknowledges. So nodes hold no locks.
 //
-// Thread rule: built and configured on one thread, then start(); afterwards everything runs on the worker's own thread but
-// what is marked "any thread".
+// Thread rule: built and configured on one thread, then start(); afterwards everything runs on the
+// worker's own thread but what is marked "any thread".
 #pragma once
 
 #include <atomic>
@@ -37,17 +38,20 @@ class Worker {
 
   Scoring& add(std::unique_ptr<Scoring> scoring);
   Intake& add(std::unique_ptr<Intake> intake);
-  // Sinks live on worker 0. `early` ones get alerts by send_early(), the others through a Delivery.
+  // Sinks live on worker 0. Each gets its alerts through a Delivery or, before their commit,
+  // through an EarlyDelivery.
   void add_sink(std::string name, std::unique_ptr<Sink> sink);
   Delivery& add(std::unique_ptr<Delivery> delivery);
+  EarlyDelivery& add(std::unique_ptr<EarlyDelivery> delivery);
 
   // Binds sources, restores state. An error ends the start. Then the thread runs.
   Status start(std::function<void()> beat);
 
   bool running() const { return thread_.joinable(); }
 
-  // Any thread. Calls `done` on the worker's thread once nothing taken is unscored, uncommitted or unacknowledged, or
-  // `limit` has passed. The steps: stop taking, finish, commit, acknowledge.
+  // Any thread. Calls `done` on the worker's thread once nothing taken is unscored, uncommitted or
+  // unacknowledged and no alert unanswered, or `limit` has passed. The steps: stop taking, finish,
+  // commit, acknowledge, write the state.
   void drain(Nanos limit, std::function<void()> done);
   // Any thread: closes sources and sinks, ends the thread, joins it.
   void stop();
@@ -81,14 +85,14 @@ class Worker {
   std::vector<std::unique_ptr<Intake>> intakes_;
   std::vector<NamedSink> sinks_;
   std::vector<std::unique_ptr<Delivery>> deliveries_;
+  std::vector<std::unique_ptr<EarlyDelivery>> early_;
   std::function<void()> beat_;
   std::thread thread_;
   std::atomic<Ticket> committed_{0};
   std::atomic<bool> wake_posted_{false};
   std::atomic<bool> finished_{false};
 
-  bool draining_ = false;
-  bool checkpointed_ = false;
+  bool closed_ = false;  // sources and sinks take no more calls
   MonoTime drain_until_;
   std::function<void()> drained_;
 };

@@ -18,6 +18,9 @@ class FileSink final : public Sink {
   }
 
   Status submit(BatchRef batch, Token token) override {
+    if (file_ == nullptr) {
+      return Error::unavailable("'{}' is closed", path_);
+    }
     std::string lines;
     for (const std::uint32_t row : batch->selection()) {
       lines += batch->row(row).payload;
