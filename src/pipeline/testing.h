@@ -5,6 +5,7 @@
 // decoded.
 #pragma once
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -501,6 +502,17 @@ class Rig {
   std::unique_ptr<Intake> intake;
   FakeDecode* decode = nullptr;
 };
+
+// Every stored row has exactly one decision.
+inline void expect_each_decided_once(const Rig& rig) {
+  const auto decisions = read_decisions(*rig.spool);
+  EXPECT_EQ(decisions.size(), rig.lane(Lane::kReadings).size());
+  std::uint64_t next = 1;
+  for (const auto& [sequence, texts] : decisions) {
+    EXPECT_EQ(sequence, next++);
+    EXPECT_THAT(texts, testing::SizeIs(1)) << "row " << sequence;
+  }
+}
 
 // Stages made of one.
 template <class T, class... Args>
