@@ -7,6 +7,7 @@
 #include "api/admin.h"
 #include "base/strings.h"
 #include "config/describe.h"
+#include "config/origins.h"
 #include "config/parse.h"
 #include "model/binding.h"
 #include "nodes/expression.h"
@@ -55,11 +56,30 @@ model::BindingOptions binding_options(const ModelConfig& config) {
   for (const auto& [column, tensor] : config.outputs) {
     options.outputs.emplace(column, tensor);
   }
-  options.on_missing = config.on_missing == "nan" ? model::OnMissing::kNan : model::OnMissing::kSkip;
+  options.on_missing =
+      config.on_missing == "nan" ? model::OnMissing::kNan : model::OnMissing::kSkip;
   options.window = config.window;
   options.anomalous_class = config.anomalous_class;
   return options;
 }
+
+// Lets a parse know the overrides where the caller's diagnostics do not bring them.
+class WithOrigins {
+ public:
+  WithOrigins(config::Diagnostics& diagnostics, config::Origins* origins)
+      : diagnostics_(diagnostics), before_(diagnostics.origins()) {
+    if (before_ == nullptr) {
+      diagnostics_.set_origins(origins);
+    }
+  }
+  ~WithOrigins() { diagnostics_.set_origins(before_); }
+  WithOrigins(const WithOrigins&) = delete;
+  WithOrigins& operator=(const WithOrigins&) = delete;
+
+ private:
+  config::Diagnostics& diagnostics_;
+  config::Origins* before_;
+};
 
 // The `type` of a source or sink, and its options without it.
 struct Typed {
@@ -87,13 +107,11 @@ Status StoreConfig::validate() const {
   return {};
 }
 
-Plan::Plan(const config::Node& root, telemetry::Registry& metrics,
-           config::Diagnostics& diagnostics)
-    : root_(root), metrics_(metrics) {
+Plan::Plan(const config::Node& root, telemetry::Registry& metrics, config::Diagnostics& diagnostics)
+    : root_(root), metrics_(metrics), origins_(diagnostics.origins()) {
   if (!config::parse(root, config_, diagnostics)) {
     parse_what_is_sound(root);
   }
-  revision_ = hash64(config::to_flow(root));
   check_references(diagnostics);
   load_models(diagnostics);
   for (const auto& [name, node] : config_.sources) {
@@ -105,6 +123,19 @@ Plan::Plan(const config::Node& root, telemetry::Registry& metrics,
   for (const auto& [name, pipeline] : config_.pipelines) {
     (void)make_steps(pipeline, name, diagnostics);
   }
+  revision_ = hash64(config::to_flow(root) + overrides_below(""));
+}
+
+// The options below a path that --set, the environment or a remote gave, as text.
+std::string Plan::overrides_below(std::string_view path) const {
+  std::string text;
+  for (const config::Origins::Entry& entry :
+       origins_ == nullptr ? std::vector<config::Origins::Entry>{} : origins_->entries()) {
+    if (entry.origin > config::Origin::kFile && entry.path.starts_with(path)) {
+      text += fmt::format("\n{}={}", entry.path, entry.value);
+    }
+  }
+  return text;
 }
 
 // So that one check shows the errors behind the first ones too: the parts that can be read are.
@@ -141,8 +172,8 @@ void Plan::check_references(config::Diagnostics& diagnostics) const {
     for (std::size_t i = 0; i < pipeline.from.size(); ++i) {
       const config::Node& place = item(at(node, {"from"}), i);
       if (!config_.sources.contains(pipeline.from[i])) {
-        diagnostics.error(place, unknown("source", pipeline.from[i], names_of(config_.sources),
-                                         "sources"));
+        diagnostics.error(
+            place, unknown("source", pipeline.from[i], names_of(config_.sources), "sources"));
       } else if (const auto [first, fresh] = fed.emplace(pipeline.from[i], name); !fresh) {
         diagnostics.error(place, fmt::format("source '{}' feeds pipeline '{}' already; a source "
                                              "feeds one pipeline",
@@ -167,8 +198,8 @@ void Plan::check_references(config::Diagnostics& diagnostics) const {
   }
   if (config_.admin.address) {
     const bool tls = !config_.admin.certificate.empty() && !config_.admin.key.empty();
-    const Status safe = api::check_admin_exposure(config_.admin.address->text(), tls,
-                                                  !config_.admin.token.empty());
+    const Status safe =
+        api::check_admin_exposure(config_.admin.address->text(), tls, !config_.admin.token.empty());
     if (!safe) {
       diagnostics.error(at(root_, {"admin", "address"}), safe.error().text());
     }
@@ -216,9 +247,10 @@ std::size_t Plan::leading_filters(const PipelineConfig& pipeline) const {
   std::size_t count = 0;
   for (const config::Node& step : pipeline.steps) {
     const config::Node::Entry* entry = step.only_entry();
-    const auto kind = std::find_if(
-        stage_kinds().begin(), stage_kinds().end(),
-        [&](const StageKind& candidate) { return entry != nullptr && candidate.kind == entry->name; });
+    const auto kind =
+        std::find_if(stage_kinds().begin(), stage_kinds().end(), [&](const StageKind& candidate) {
+          return entry != nullptr && candidate.kind == entry->name;
+        });
     if (kind == stage_kinds().end() || !kind->filters) {
       break;
     }
@@ -229,6 +261,7 @@ std::size_t Plan::leading_filters(const PipelineConfig& pipeline) const {
 
 PlannedSteps Plan::make_steps(const PipelineConfig& pipeline, std::string_view name,
                               config::Diagnostics& diagnostics) const {
+  const WithOrigins with_origins(diagnostics, origins_);
   PlannedSteps made;
   made.context = context_for(pipeline, name);
   const std::size_t leading = leading_filters(pipeline);
@@ -236,12 +269,12 @@ PlannedSteps Plan::make_steps(const PipelineConfig& pipeline, std::string_view n
     const config::Node& step = pipeline.steps[i];
     const config::Node::Entry* entry = step.only_entry();
     if (entry == nullptr) {
-      diagnostics.error(step, "a step is one entry, the name of its kind with its options: "
-                              "`- filter: {when: …}`");
+      diagnostics.error(step,
+                        "a step is one entry, the name of its kind with its options: "
+                        "`- filter: {when: …}`");
       continue;
     }
-    const StageKind* kind =
-        find_stage_kind(entry->name, entry->value.key_place(), diagnostics);
+    const StageKind* kind = find_stage_kind(entry->name, entry->value.key_place(), diagnostics);
     if (kind == nullptr) {
       continue;
     }
@@ -253,8 +286,9 @@ PlannedSteps Plan::make_steps(const PipelineConfig& pipeline, std::string_view n
       made.filters.push_back(std::move(stage));
     } else {
       made.stages.push_back(std::move(stage));
-      made.stage_keys.push_back(fmt::format("{}.{}.{:016x}", i, entry->name,
-                                            hash64(config::to_flow(entry->value))));
+      made.stage_keys.push_back(fmt::format(
+          "{}.{}.{:016x}", i, entry->name,
+          hash64(config::to_flow(entry->value) + overrides_below(entry->value.path()))));
     }
   }
   return made;
@@ -270,17 +304,20 @@ std::vector<std::unique_ptr<Stage>> Plan::make_filters(const PipelineConfig& pip
 
 SourceSet Plan::make_source(std::string_view name, const std::vector<io::Loop*>& loops,
                             config::Diagnostics& diagnostics) const {
-  const std::optional<Typed> source =
-      typed(*config_.sources.find(name), "source", diagnostics);
+  const WithOrigins with_origins(diagnostics, origins_);
+  const std::optional<Typed> source = typed(*config_.sources.find(name), "source", diagnostics);
   const SourceKind* kind =
       source ? find_source_kind(source->kind, source->at, diagnostics) : nullptr;
   if (kind == nullptr) {
     return {};
   }
-  return kind->make(source->options, {.name = std::string(name), .loops = loops}, diagnostics);
+  return kind->make(source->options,
+                    {.edge_id = config_.edge.id, .name = std::string(name), .loops = loops},
+                    diagnostics);
 }
 
 MadeSink Plan::make_sink(std::string_view name, config::Diagnostics& diagnostics) const {
+  const WithOrigins with_origins(diagnostics, origins_);
   const std::optional<Typed> sink = typed(*config_.sinks.find(name), "sink", diagnostics);
   const SinkKind* kind = sink ? find_sink_kind(sink->kind, sink->at, diagnostics) : nullptr;
   if (kind == nullptr) {
@@ -290,6 +327,8 @@ MadeSink Plan::make_sink(std::string_view name, config::Diagnostics& diagnostics
                     diagnostics);
 }
 
-std::string Plan::loss_window() const { return {}; }
+std::string Plan::loss_window() const {
+  return {};
+}
 
 }  // namespace headwater

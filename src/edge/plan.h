@@ -1,7 +1,8 @@
 // Plan: a config that has been read, checked and turned into parts that can run.
 //
-// check() and run() take the same way: everything that can be known without the network is known here: keys and types, names
-// that refer to each other, expressions, lookup files, the models and their contracts.
+// check() and run() take the same way: everything that can be known without the network is known
+// here: keys and types, names that refer to each other, expressions, lookup files, the models and
+// their contracts.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +22,10 @@
 
 namespace headwater {
 
+namespace config {
+class Origins;
+}
+
 // The steps of a pipeline for one worker.
 struct PlannedSteps {
   std::vector<std::unique_ptr<Stage>> filters;  // in front of the append
@@ -31,13 +36,14 @@ struct PlannedSteps {
 
 class Plan {
  public:
-  // Reads and checks the config; every error is in `diagnostics`. With errors the plan is not to be run.
-  // `metrics` outlives the plan.
+  // Reads and checks the config; every error is in `diagnostics`. With errors the plan is not to be
+  // run. `metrics` and the origins of `diagnostics` outlive the plan: what --set and the
+  // environment say holds for every part that is made later too.
   Plan(const config::Node& root, telemetry::Registry& metrics, config::Diagnostics& diagnostics);
 
   const EdgeConfig& config() const { return config_; }
   const model::Registry& models() const { return models_; }
-  // Hash of the whole config: what decisions carry.
+  // Hash of the whole config, overrides included: what decisions carry.
   std::uint64_t revision() const { return revision_; }
 
   // Makes the parts of a pipeline; called once per worker. Null parts only after an error.
@@ -60,10 +66,12 @@ class Plan {
   void load_models(config::Diagnostics& diagnostics);
   StageContext context_for(const PipelineConfig& pipeline, std::string_view name) const;
   std::size_t leading_filters(const PipelineConfig& pipeline) const;
+  std::string overrides_below(std::string_view path) const;
 
   EdgeConfig config_;
   config::Node root_;
   telemetry::Registry& metrics_;
+  config::Origins* origins_;  // may be null
   model::Registry models_;
   std::uint64_t revision_ = 0;
 };
