@@ -1,9 +1,11 @@
+#include "compute/json_decode.h"
+
+#include <cmath>
 #include <utility>
 
 #include "base/bytes.h"
 #include "compute/device.h"
 #include "compute/event_time.h"
-#include "compute/json_decode.h"
 #include "nodes/expression.h"
 #include "nodes/sources/reading_options.h"
 
@@ -78,15 +80,34 @@ class JsonDecode final : public Decode {
       }
       key_.assign(row.device);
       key_ += '\0';
-      if (ids->type() == Type::kString) {
-        key_ += ids->values<std::string_view>()[index];
-      } else {
-        const double number = ids->as_double(index);
-        key_.append(reinterpret_cast<const char*>(&number), sizeof number);
+      if (!append_id(*ids, index)) {
+        continue;
       }
       row.identity = hash128(key_, kMessageIdSeed);
       row.flags |= kRowDeclaredId;
     }
+  }
+
+  // False: a number that a float64 cannot tell from its neighbours identifies nothing. Declared
+  // int64 it does.
+  bool append_id(const Column& ids, std::uint32_t index) {
+    constexpr double kExact = 9'007'199'254'740'992.0;  // 2^53
+    if (ids.type() == Type::kString) {
+      key_ += ids.values<std::string_view>()[index];
+      return true;
+    }
+    const double number = ids.as_double(index);
+    if (std::fabs(number) < kExact) {
+      key_.append(reinterpret_cast<const char*>(&number), sizeof number);
+      return true;
+    }
+    if (ids.type() != Type::kInt64) {
+      return false;
+    }
+    const std::int64_t whole = ids.values<std::int64_t>()[index];
+    key_ += 'i';  // apart from the bytes of a float64
+    key_.append(reinterpret_cast<const char*>(&whole), sizeof whole);
+    return true;
   }
 
   JsonDecoder decoder_;
