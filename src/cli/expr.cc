@@ -7,6 +7,7 @@
 
 #include "base/strings.h"
 #include "cli/command.h"
+#include "compute/event_time.h"
 #include "compute/json_decode.h"
 #include "expr/expression.h"
 #include "io/loop.h"
@@ -19,6 +20,31 @@ struct ExprFlags {
   std::string data;
   bool json = false;
 };
+
+// The first of these columns that the readings have, "" if none.
+std::string first_column(const Batch& batch, std::initializer_list<const char*> names) {
+  for (const char* name : names) {
+    if (batch.find(name) != nullptr) {
+      return name;
+    }
+  }
+  return {};
+}
+
+// In a pipeline the source's options say where device and time come from; here their usual fields
+// do.
+void set_row_facts(Batch& batch) {
+  const Column* device = batch.find(first_column(batch, {"device_id", "device"}));
+  for (std::uint32_t row = 0; row < batch.rows(); ++row) {
+    if (device != nullptr && device->type() == Type::kString && device->valid(row)) {
+      batch.row(row).device = device->values<std::string_view>()[row];
+    }
+  }
+  EventTimeOptions time;
+  time.field = first_column(batch, {"timestamp", "time"});
+  EventTimeStats ignored;
+  EventTime(time).resolve(batch, ignored);
+}
 
 // One reading per line: the fields of the first lines give the types, then each row is evaluated.
 Result<Batch> read_rows(std::istream& in) {
@@ -41,6 +67,7 @@ Result<Batch> read_rows(std::istream& in) {
   if (!failures.empty()) {
     return Error::invalid("reading {}: {}", failures.front().row + 1, failures.front().reason);
   }
+  set_row_facts(batch);
   return batch;
 }
 
@@ -114,13 +141,18 @@ int evaluate(const ExprFlags& flags) {
 void add_expr(CLI::App& app, Action& action) {
   auto flags = std::make_shared<ExprFlags>();
   CLI::App* command = app.add_subcommand("expr", "Type-check and evaluate an expression");
-  command->add_option("EXPRESSION", flags->text, "CEL syntax, as in filter, enrich and decide")->required();
-  command->add_option("--data", flags->data, "Evaluate once per reading of this JSON-lines file (- is standard input)");
+  command->add_option("EXPRESSION", flags->text, "CEL syntax, as in filter, enrich and decide")
+      ->required();
+  command->add_option("--data", flags->data,
+                      "Evaluate once per reading of this JSON-lines file (- is standard input)");
   command->add_flag("--json", flags->json, "Print {\"type\": …, \"value\": …}");
   command->footer(
+      "With --data, `device` is the field device_id or device, `time` the field timestamp or "
+      "time.\n"
       "\nExamples:\n"
       "  headwater expr '1 + 2 * 3'\n"
-      "  headwater expr 'temperature > 80.0 && device.startsWith(\"press\")' --data readings.jsonl\n"
+      "  headwater expr 'temperature > 80.0 && device.startsWith(\"press\")' --data "
+      "readings.jsonl\n"
       "  headwater expr 'duration(\"90s\") > duration(\"1m\")' --json");
   command->callback([flags, &action] { action = [flags] { return evaluate(*flags); }; });
 }

@@ -1,28 +1,61 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <string>
+#include <string_view>
+#include <vector>
 
+#include "base/strings.h"
 #include "cli/command.h"
 
 namespace headwater {
 
-std::string version() { return HW_VERSION; }
+std::string version() {
+  return HW_VERSION;
+}
 
 int fail(const Error& error) {
   std::fprintf(stderr, "headwater: %s\n", error.text().c_str());
   return exit_status(error.code());
 }
 
-bool coloured() { return isatty(STDERR_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr; }
+bool coloured() {
+  return isatty(STDERR_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
+}
+
+namespace {
+
+constexpr int kUsage = 64;  // EX_USAGE of sysexits.h
+
+// Says so and returns true where `name` is no command.
+bool unknown_command(const CLI::App& app, std::string_view name) {
+  std::vector<std::string> commands;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    commands.push_back(command->get_name());
+  }
+  if (std::find(commands.begin(), commands.end(), name) != commands.end()) {
+    return false;
+  }
+  const std::vector<std::string_view> known(commands.begin(), commands.end());
+  const std::string_view nearest = nearest_name(name, known);
+  std::fprintf(stderr, "headwater: no command '%s'%s; see headwater --help\n",
+               std::string(name).c_str(),
+               nearest.empty() ? "" : fmt::format(", did you mean '{}'?", nearest).c_str());
+  return true;
+}
+
+}  // namespace
 
 }  // namespace headwater
 
 int main(int argc, char** argv) {
   using headwater::Action;
   CLI::App app(
-      "Headwater runs AI where the data is born: readings in, filtered, enriched, scored with ONNX\n"
+      "Headwater runs AI where the data is born: readings in, filtered, enriched, scored with "
+      "ONNX\n"
       "models, alerts out, everything stored. Acknowledged means on disk.\n",
       "headwater");
   app.set_version_flag("--version", "headwater " + headwater::version());
@@ -48,8 +81,11 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
+    if (argc > 1 && argv[1][0] != '-' && headwater::unknown_command(app, argv[1])) {
+      return headwater::kUsage;
+    }
     const int status = app.exit(error);
-    return status == 0 ? 0 : 64;  // EX_USAGE
+    return status == 0 ? 0 : headwater::kUsage;
   }
-  return action ? action() : 64;
+  return action ? action() : headwater::kUsage;
 }

@@ -27,9 +27,9 @@ int tap(const TapFlags& flags) {
   if (const char* token = std::getenv("HEADWATER_ADMIN_TOKEN")) {
     options.token = token;
   }
-  const std::string url = fmt::format("{}/api/v1/tap?kind={}&pipeline={}&limit={}&rate={:g}", flags.url,
-                                      flags.kind, http::percent_encode(flags.pipeline),
-                                      flags.limit, flags.rate);
+  const std::string url =
+      fmt::format("{}/api/v1/tap?kind={}&pipeline={}&limit={}&rate={:g}", flags.url, flags.kind,
+                  http::percent_encode(flags.pipeline), flags.limit, flags.rate);
   auto reader = http::EventReader::open(url, options);
   if (!reader) {
     return fail(std::move(reader).error().with("{}", flags.url));
@@ -39,7 +39,12 @@ int tap(const TapFlags& flags) {
     if (!event) {
       return 0;  // the edge has closed the stream: limit reached, or it stopped
     }
-    if (*event) {
+    if (!*event) {
+      continue;
+    }
+    if ((*event)->event == "skipped") {
+      std::fprintf(stderr, "left out: %s\n", (*event)->data.c_str());
+    } else if ((*event)->event != "end") {
       std::printf("%s\n", (*event)->data.c_str());
       std::fflush(stdout);
     }
@@ -60,7 +65,8 @@ void add_tap(CLI::App& app, Action& action) {
   command->add_option("--rate", flags->rate, "At most so many a second")->capture_default_str();
   command->add_option("--ca", flags->ca, "PEM file of trusted authorities, for https://");
   command->footer(
-      "A sample for debugging, not a delivery: what is over the rate is left out. The token is taken\n"
+      "A sample for debugging, not a delivery: what is over the rate is left out. The token is "
+      "taken\n"
       "from HEADWATER_ADMIN_TOKEN.\n"
       "\nExamples:\n"
       "  headwater tap --limit 5\n"
