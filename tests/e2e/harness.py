@@ -50,11 +50,14 @@ def logfmt(line):
     return fields
 
 
-def run_cli(*arguments, status=0, stdin=None, env=None):
-    """Runs a subcommand; returns its standard output (and error, joined in a tuple, when status is not 0)."""
-    done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, input=stdin, timeout=120,
-                          env={**os.environ, **(env or {})})
-    if done.returncode != status:
+def run_cli(*arguments, status=0, stdin=None, env=None, cwd=None):
+    """Runs a subcommand; returns its standard output (and error, joined in a tuple, when status is not 0).
+
+    `status` may be a tuple of the allowed ones.
+    """
+    done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, input=stdin, timeout=60,
+                          cwd=cwd, env={**os.environ, **(env or {})})
+    if done.returncode not in (status if isinstance(status, tuple) else (status,)):
         raise AssertionError(f"{arguments} ended with {done.returncode}, not {status}:\n{done.stdout}\n{done.stderr}")
     return done.stdout if status == 0 else (done.stdout, done.stderr)
 

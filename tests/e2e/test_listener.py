@@ -265,6 +265,16 @@ class Sessions(Case):
             edge.stop()
             self.assertStored(edge, {"press-1": [0, 1]})
 
+    def test_message_ids_that_a_float_cannot_tell_apart_drop_nothing(self):
+        ids = [2 ** 53 + i for i in range(10)]
+        for schema, stored in (("{id: int64}", ids), ("{}", ids * 2)):      # declared: found; not: rather twice than never
+            with self.subTest(schema), Edge(config("message_id: id", f"schema: {schema}")) as edge:
+                device = Device(edge.address("direct"), "press-1")
+                device.publish_all([(topic("press-1"), json.dumps({"id": i})) for i in ids * 2])
+                self.assertConserved(edge)
+                edge.stop()
+                self.assertEqual([json.loads(row["payload"])["id"] for row in edge.rows("readings")], stored)
+
     def test_qos_2_is_stored_exactly_once_over_kills(self):
         for version, workers in ((4, 1), (5, 2)):
             with self.subTest(version=version, workers=workers):
