@@ -82,7 +82,7 @@ Status open_store(Agent::Parts& parts) {
 Status make_workers(Agent::Parts& parts) {
   for (std::size_t i = 0; i < parts.plan->config().workers; ++i) {
     auto loop = HW_TRY(io::Loop::create());
-    parts.workers.push_back(std::make_unique<Worker>(i, std::move(loop), *parts.spool));
+    parts.workers.push_back(std::make_unique<Worker>(i, std::move(loop)));
   }
   return {};
 }

@@ -16,8 +16,8 @@ constexpr Nanos kDrainCheckEvery = std::chrono::milliseconds(20);
 
 }  // namespace
 
-Worker::Worker(std::size_t index, std::unique_ptr<io::Loop> loop, Spool& spool)
-    : index_(index), loop_(std::move(loop)), spool_(spool) {}
+Worker::Worker(std::size_t index, std::unique_ptr<io::Loop> loop)
+    : index_(index), loop_(std::move(loop)) {}
 
 Worker::~Worker() {
   stop();

@@ -28,7 +28,7 @@ namespace headwater {
 
 class Worker {
  public:
-  Worker(std::size_t index, std::unique_ptr<io::Loop> loop, Spool& spool);
+  Worker(std::size_t index, std::unique_ptr<io::Loop> loop);
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -79,7 +79,6 @@ class Worker {
 
   std::size_t index_;
   std::unique_ptr<io::Loop> loop_;
-  Spool& spool_;
   BatchPool pool_;
   std::vector<std::unique_ptr<Scoring>> scorings_;
   std::vector<std::unique_ptr<Intake>> intakes_;

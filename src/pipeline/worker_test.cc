@@ -26,7 +26,7 @@ class WorkerTest : public testing::Test {
 
   void build() {
     spool = Spool::open(disk, options).value();
-    worker = std::make_unique<Worker>(0, io::Loop::create().value(), *spool);
+    worker = std::make_unique<Worker>(0, io::Loop::create().value());
     Scoring::Parts scoring;
     scoring.name = "main/0";
     scoring.pipeline = "main";
