@@ -308,8 +308,8 @@ void Client::Core::close() {
 }
 
 void Client::Core::set_interest() {
-  if (!watched_) {
-    return;
+  if (!watched_ || phase_ == Phase::kConnecting || phase_ == Phase::kHandshaking) {
+    return;  // until CONNECT is out, the events are those of the connection itself
   }
   const std::uint32_t interest = (publish_waits_ ? 0U : static_cast<std::uint32_t>(EPOLLIN)) |
                                  (want_write_ ? static_cast<std::uint32_t>(EPOLLOUT) : 0U);

@@ -98,10 +98,16 @@ void ConnectionTable::serve(Connection& connection) {
   std::size_t have = connection.stash.size();
   std::memcpy(block_.get(), connection.stash.data(), have);
   bool full = false;
-  if (connection.readable && !connection.ended) {
-    const std::size_t room = limit_ - publishes_->size();
-    const std::size_t want =
-        std::clamp(std::min(room, kReadBytes) * connection.mean_packet, kLeastRead, kReadBytes);
+  // As much as there is room for: what is read and not taken would have to be carried.
+  const std::size_t room = limit_ - publishes_->size();
+  std::size_t fitting =
+      std::clamp(std::min(room, kReadBytes) * connection.mean_packet, kLeastRead, kReadBytes);
+  Frame frame;
+  if (next_frame({block_.get(), have}, options_.max_packet_bytes, &frame) == Framing::kMore) {
+    fitting = std::max(fitting, have + kLeastRead);  // an unfinished packet needs its rest
+  }
+  if (connection.readable && !connection.ended && have < fitting) {
+    const std::size_t want = fitting - have;
     const io::IoResult result = connection.stream.read(block_.get() + have, want);
     if (result.state == io::IoState::kOk) {
       have += result.bytes;
@@ -110,7 +116,7 @@ void ConnectionTable::serve(Connection& connection) {
     } else if (result.state == io::IoState::kClosed || result.state == io::IoState::kFailed) {
       connection.ended = true;
     }
-    connection.readable = full;
+    connection.readable = full || (!connection.watched && !connection.ended);
   }
   const std::string_view bytes(block_.get(), have);
   const std::size_t used = handle_bytes(connection, bytes);
@@ -129,7 +135,7 @@ void ConnectionTable::serve(Connection& connection) {
   if (held_bytes_ > options_.max_held_total_bytes && !connection.stash.empty()) {
     return close(connection, Reason::kQuotaExceeded, "too many unfinished packets at once");
   }
-  if (full) {
+  if (connection.readable) {
     enqueue(connection);
     more_ = true;
   }
@@ -138,7 +144,10 @@ void ConnectionTable::serve(Connection& connection) {
 // A packet larger than the shared block is gathered in the stash itself.
 void ConnectionTable::serve_large(Connection& connection) {
   const std::size_t before = connection.stash.size();
-  if (connection.readable && !connection.ended) {
+  Frame frame;
+  const bool unfinished =
+      next_frame(connection.stash, options_.max_packet_bytes, &frame) == Framing::kMore;
+  if (unfinished && connection.readable && !connection.ended) {
     connection.stash.resize(before + kReadBytes);
     const io::IoResult result =
         connection.stream.read(connection.stash.data() + before, kReadBytes);
@@ -150,7 +159,8 @@ void ConnectionTable::serve_large(Connection& connection) {
     } else if (result.state == io::IoState::kClosed || result.state == io::IoState::kFailed) {
       connection.ended = true;
     }
-    connection.readable = got && (result.bytes == kReadBytes || connection.stream.has_pending());
+    connection.readable = got && (result.bytes == kReadBytes || connection.stream.has_pending() ||
+                                  !connection.watched);
   }
   std::string bytes;
   bytes.swap(connection.stash);

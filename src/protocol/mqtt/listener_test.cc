@@ -112,6 +112,32 @@ TEST(Listener, SharesTheRoomAmongClients) {
   EXPECT_TRUE(heard);
 }
 
+TEST(Listener, ClientsThatSendFasterThanThereIsRoomAreNotReadAhead) {
+  Server server;
+  server.room = 700;  // two of the four find room in a round, one gets the rest
+  std::vector<std::unique_ptr<Peer>> peers;
+  std::string burst;
+  for (int i = 0; i < 2000; ++i) {
+    encode(burst, Version::k311, PublishPacket{.topic = "t", .payload = std::string(160, 'x')});
+  }
+  for (int i = 0; i < 4; ++i) {
+    peers.push_back(std::make_unique<Peer>(server));
+    peers.back()->connect(std::to_string(i));
+  }
+  std::array<std::size_t, 4> at{};
+  std::uint64_t most = 0;
+  for (int round = 0; round < 200; ++round) {
+    for (std::size_t i = 0; i < 4; ++i) {
+      at[i] += peers[i]->send_some(std::string_view(burst).substr(at[i]));
+      at[i] = at[i] == burst.size() ? 0 : at[i];
+    }
+    server.round();
+    most = std::max(most, server.listener().stats().held_bytes);
+  }
+  EXPECT_LE(most, 4U * 512 * 1024);
+  EXPECT_GT(server.got.size(), 50'000U);
+}
+
 TEST(Listener, WhilePausedItAnswersPingsBehindPublishesThatWait) {
   Server server;
   Peer peer(server);
