@@ -11,6 +11,7 @@
 #include "nodes/enrich/enrich.h"
 #include "nodes/filter/filter.h"
 #include "nodes/sources/file.h"
+#include "nodes/sources/mqtt.h"
 #include "nodes/sources/mqtt_listen.h"
 #include "nodes/window/window.h"
 
@@ -61,6 +62,7 @@ constexpr SinkKind sink(std::string_view kind) {
 
 constexpr std::array kSources = {
     source<MqttListenOptions, make_mqtt_listen>("mqtt_listen"),
+    source<MqttSourceOptions, make_mqtt_source>("mqtt"),
     source<FileSourceOptions, make_file_source>("file"),
 };
 

@@ -1,7 +1,6 @@
 #include "nodes/sources/file.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "io/files.h"
@@ -10,11 +9,18 @@ namespace headwater {
 namespace {
 
 constexpr std::size_t kReadBytes = 256 * 1024;
+// What one take() gives at most: with the offset it becomes one frame of the log, also where
+// segments are smallest, so that a crash repeats no line. And what it reads, so that it does not
+// block on a file of one line.
+constexpr std::size_t kTakeBytes = 56 * 1024;
+constexpr std::size_t kRowBytes = 64;
+constexpr std::size_t kTakeReads = 16;
 constexpr std::string_view kStateKey = "offset";
 // Separates identities that are a place in a file from others.
 constexpr std::uint64_t kPlaceSeed = 0x66696c65706c6163ULL;
 
-// Positions are offsets behind the line, so acknowledged means: everything before this byte is durable.
+// Positions are offsets behind the line, so acknowledged means: everything before this byte is
+// durable.
 class FileSource final : public Source, public Checkpointed {
  public:
   FileSource(std::string path, std::size_t max_line)
@@ -25,8 +31,10 @@ class FileSource final : public Source, public Checkpointed {
     file_ = HW_TRY(io::real_files().open(path_, io::OpenMode::kRead));
     const std::uint64_t size = HW_TRY(file_->size());
     if (offset_ > size) {
-      return Error::invalid("'{}' is {} bytes, but was read up to byte {}: it is another file now",
-                            path_, size, offset_);
+      return Error::invalid(
+          "'{}' is {} bytes, but was read up to byte {}: it is another file now; "
+          "give the source another name to read it from its start",
+          path_, size, offset_);
     }
     loop.post([] {});  // a first round
     return {};
@@ -38,21 +46,21 @@ class FileSource final : public Source, public Checkpointed {
     }
     const MonoTime arrived = io::mono_now();
     const WallTime received = io::wall_now();
-    while (batch.rows() < room) {
-      if (begin_ == buffer_.size() || std::memchr(buffer_.data() + begin_, '\n',
-                                                  buffer_.size() - begin_) == nullptr) {
-        if (!ended_) {
-          HW_TRY(fill());
-          if (!ended_ && std::memchr(buffer_.data() + begin_, '\n', buffer_.size() - begin_) ==
-                             nullptr) {
-            continue;
-          }
-        }
-        if (begin_ == buffer_.size()) {
+    std::size_t bytes = 0;
+    std::size_t reads = 0;
+    while (batch.rows() < room && bytes < kTakeBytes) {
+      const std::size_t newline = buffer_.find('\n', begin_ + scanned_);
+      if (newline == std::string::npos && !ended_) {
+        if (reads++ == kTakeReads) {
           break;
         }
+        HW_TRY(fill());
+        continue;
       }
-      take_line(batch, arrived, received);
+      if (begin_ == buffer_.size()) {
+        break;  // the end
+      }
+      bytes += take_line(newline, batch, arrived, received);
     }
     return ended_ && begin_ == buffer_.size() ? More::kEnd : More::kYes;
   }
@@ -86,34 +94,41 @@ class FileSource final : public Source, public Checkpointed {
   }
 
  private:
+  // More of the file behind what is in the buffer, which holds no whole line.
   Status fill() {
     buffer_.erase(0, begin_);
     begin_ = 0;
+    scanned_ = buffer_.size();
+    if (buffer_.size() > max_line_) {  // of a longer line only this much is kept
+      dropped_ += buffer_.size() - max_line_;
+      buffer_.resize(max_line_);
+      scanned_ = max_line_;
+    }
     const std::size_t have = buffer_.size();
     buffer_.resize(have + kReadBytes);
-    const Result<std::size_t> got = file_->pread(offset_ + have, buffer_.data() + have, kReadBytes);
+    const Result<std::size_t> got =
+        file_->pread(offset_ + have + dropped_, buffer_.data() + have, kReadBytes);
     buffer_.resize(have + (got ? *got : 0));
     HW_TRY(got);
     ended_ = *got == 0;
     return {};
   }
 
-  void take_line(Batch& batch, MonoTime arrived, WallTime received) {
-    const char* const from = buffer_.data() + begin_;
-    const std::size_t left = buffer_.size() - begin_;
-    const void* const newline = std::memchr(from, '\n', left);
-    const std::size_t length =
-        newline == nullptr ? left : static_cast<std::size_t>(static_cast<const char*>(newline) - from);
+  // The line that begins at begin_ and ends before `newline`, or at the end of the file. Returns
+  // about what it takes in the store.
+  std::size_t take_line(std::size_t newline, Batch& batch, MonoTime arrived, WallTime received) {
+    const std::size_t end = newline == std::string::npos ? buffer_.size() : newline;
     const std::uint64_t place = offset_;
-    const std::size_t consumed = length + (newline == nullptr ? 0 : 1);
+    std::string_view line(buffer_.data() + begin_, std::min(end - begin_, max_line_));
+    const std::size_t consumed = end - begin_ + (newline == std::string::npos ? 0 : 1);
     begin_ += consumed;
-    offset_ += consumed;
-    std::string_view line(from, std::min(length, max_line_));
+    offset_ += consumed + std::exchange(dropped_, 0);
+    scanned_ = 0;
     if (line.ends_with('\r')) {
       line.remove_suffix(1);
     }
     if (line.empty()) {
-      return;
+      return 0;
     }
     Row row;
     row.payload = batch.arena().copy(line);
@@ -124,15 +139,18 @@ class FileSource final : public Source, public Checkpointed {
     row.identity = hash128(path_ + ":" + std::to_string(place), kPlaceSeed);
     row.position = offset_;
     batch.add_row(row);
+    return line.size() + kRowBytes;
   }
 
   std::string path_;
   std::size_t max_line_;
   io::Loop* loop_ = nullptr;
   std::unique_ptr<io::File> file_;
-  std::string buffer_;            // bytes of the file from offset_ - begin_ on
-  std::size_t begin_ = 0;         // of the next line in buffer_
-  std::uint64_t offset_ = 0;      // of the next line in the file
+  std::string buffer_;         // bytes of the file; at most a line and a read
+  std::size_t begin_ = 0;      // of the next line in buffer_
+  std::size_t scanned_ = 0;    // bytes from there on that hold no newline
+  std::uint64_t dropped_ = 0;  // bytes of that line that stood behind max_line_ and are gone
+  std::uint64_t offset_ = 0;   // of the next line in the file
   std::uint64_t saved_ = 0;
   bool ended_ = false;
   bool paused_ = false;
@@ -156,8 +174,7 @@ SourceSet make_file_source(const FileSourceOptions& options, const config::Node&
   if (!context.loops.empty()) {
     set.sources.resize(context.loops.size());
     const std::size_t worker = hash64(context.name) % context.loops.size();
-    set.sources[worker] =
-        std::make_unique<FileSource>(options.path.text, options.max_line.bytes);
+    set.sources[worker] = std::make_unique<FileSource>(options.path.text, options.max_line.bytes);
   }
   return set;
 }

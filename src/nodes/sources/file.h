@@ -20,8 +20,9 @@ inline constexpr auto config::kSchema<FileSourceOptions> = config::schema<FileSo
     "file",
     "Reads a file of JSON lines once. Its position is kept with the rows: a restart goes on where "
     "the last commit ended.",
-    config::field(&FileSourceOptions::path,
-                  {.name = "path", .doc = "The file.", .example = "readings.jsonl", .required = true}),
+    config::field(
+        &FileSourceOptions::path,
+        {.name = "path", .doc = "The file.", .example = "readings.jsonl", .required = true}),
     config::field(&FileSourceOptions::max_line,
                   {.name = "max_line",
                    .doc = "A longer line becomes a dead letter of its first bytes.",

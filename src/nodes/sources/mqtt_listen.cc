@@ -8,14 +8,14 @@
 namespace headwater {
 namespace {
 
-// One worker's part of the listener. The group is shared; worker 0 restores sessions and opens the door.
-class MqttListen final : public Source,
-                         public Checkpointed,
-                         public Refusing,
-                         public Listening {
+// One worker's part of the listener. The group is shared; worker 0 restores sessions and opens the
+// door.
+class MqttListen final : public Source, public Checkpointed, public Refusing, public Listening {
  public:
   MqttListen(std::shared_ptr<mqtt::ListenerGroup> group, std::size_t worker, std::string host)
-      : group_(std::move(group)), listener_(group_->worker(worker)), first_(worker == 0),
+      : group_(std::move(group)),
+        listener_(group_->worker(worker)),
+        first_(worker == 0),
         host_(std::move(host)) {}
 
   Status start(io::Loop&) override {
@@ -86,9 +86,7 @@ class MqttListen final : public Source,
   }
 
   std::uint64_t refused() const override { return listener_.stats().denied; }
-  std::string address() const override {
-    return host_ + ":" + std::to_string(group_->port());
-  }
+  std::string address() const override { return host_ + ":" + std::to_string(group_->port()); }
   std::size_t connections() const override {
     return static_cast<std::size_t>(listener_.stats().connections);
   }
@@ -98,8 +96,8 @@ class MqttListen final : public Source,
   mqtt::Listener& listener_;
   bool first_;
   std::string host_;
-  std::vector<mqtt::Publish> publishes_;        // reused
-  std::vector<mqtt::SessionChange> changes_;    // reused
+  std::vector<mqtt::Publish> publishes_;      // reused
+  std::vector<mqtt::SessionChange> changes_;  // reused
 };
 
 mqtt::ListenerOptions listener_options(const MqttListenOptions& options) {

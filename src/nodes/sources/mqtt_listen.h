@@ -34,7 +34,8 @@ template <>
 inline constexpr auto config::kSchema<ListenTlsOptions> = config::schema<ListenTlsOptions>(
     "tls", "TLS of a listener.",
     config::field(&ListenTlsOptions::certificate,
-                  {.name = "certificate", .doc = "PEM file: the certificate, then its chain.",
+                  {.name = "certificate",
+                   .doc = "PEM file: the certificate, then its chain.",
                    .required = true}),
     config::field(&ListenTlsOptions::key,
                   {.name = "key", .doc = "PEM file of the private key.", .required = true}),
@@ -67,7 +68,8 @@ struct MqttListenOptions {
 template <>
 inline constexpr auto config::kSchema<MqttListenOptions> = config::schema<MqttListenOptions>(
     "mqtt_listen",
-    "MQTT listener of the edge (3.1.1 and 5): devices publish straight to it, and PUBACK means that "
+    "MQTT listener of the edge (3.1.1 and 5): devices publish straight to it, and PUBACK means "
+    "that "
     "the reading is on disk.",
     config::field(&MqttListenOptions::address,
                   {.name = "address",
@@ -95,31 +97,40 @@ inline constexpr auto config::kSchema<MqttListenOptions> = config::schema<MqttLi
                           "connection, or an acknowledgement for a message that is dropped and "
                           "counted as refused."}),
     config::field(&MqttListenOptions::tls, {.name = "tls", .doc = "TLS; without it plain TCP."}),
-    config::field(&MqttListenOptions::max_packet,
-                  {.name = "max_packet", .doc = "Largest packet a client may send.",
-                   .min = ByteSize{256}, .max = ByteSize{268'435'455}}),
-    config::field(&MqttListenOptions::max_connections,
-                  {.name = "max_connections", .doc = "Open connections at most.",
-                   .unit = "connections", .min = 1}),
+    config::field(&MqttListenOptions::max_packet, {.name = "max_packet",
+                                                   .doc = "Largest packet a client may send.",
+                                                   .min = ByteSize{256},
+                                                   .max = ByteSize{268'435'455}}),
+    config::field(&MqttListenOptions::max_connections, {.name = "max_connections",
+                                                        .doc = "Open connections at most.",
+                                                        .unit = "connections",
+                                                        .min = 1}),
     config::field(&MqttListenOptions::receive_maximum,
                   {.name = "receive_maximum",
-                   .doc = "Messages a client may have unacknowledged.", .unit = "messages",
+                   .doc = "Messages a client may have unacknowledged.",
+                   .unit = "messages",
                    .min = 1}),
     config::field(&MqttListenOptions::connect_timeout,
-                  {.name = "connect_timeout", .doc = "Time a connection has for its CONNECT.",
+                  {.name = "connect_timeout",
+                   .doc = "Time a connection has for its CONNECT.",
                    .audience = config::Audience::kTuning}),
     config::field(&MqttListenOptions::max_session_expiry,
                   {.name = "max_session_expiry",
                    .doc = "How long the session of a client that left is kept at most.",
                    .audience = config::Audience::kTuning}),
-    config::field(&MqttListenOptions::messages_per_second,
-                  {.name = "messages_per_second",
-                   .doc = "Quota of a client; what is over it waits, nothing is dropped. 0 is none.",
-                   .unit = "messages/s", .min = 0}),
+    config::field(
+        &MqttListenOptions::messages_per_second,
+        {.name = "messages_per_second",
+         .doc = "Quota of a client; what is over it waits, nothing is dropped. 0 is none.",
+         .unit = "messages/s",
+         .min = 0}),
     config::field(&MqttListenOptions::bytes_per_second,
-                  {.name = "bytes_per_second", .doc = "Quota of a client in bytes. 0 is none.",
-                   .unit = "bytes/s", .min = 0}),
-    config::field(&MqttListenOptions::reading, {.name = "reading", .doc = "How messages become readings.", .flatten = true}));
+                  {.name = "bytes_per_second",
+                   .doc = "Quota of a client in bytes. 0 is none.",
+                   .unit = "bytes/s",
+                   .min = 0}),
+    config::field(&MqttListenOptions::reading,
+                  {.name = "reading", .doc = "How messages become readings.", .flatten = true}));
 
 SourceSet make_mqtt_listen(const MqttListenOptions& options, const config::Node& node,
                            const SourceContext& context, config::Diagnostics& diagnostics);

@@ -26,14 +26,14 @@ inline constexpr auto config::kSchema<TimeOptions> = config::schema<TimeOptions>
                    .doc = "Field of the message; without it the time of arrival is used.",
                    .example = "timestamp",
                    .shorthand = true}),
-    config::field(&TimeOptions::format,
-                  {.name = "format",
-                   .doc = "How the field is written. `auto` takes RFC 3339 texts and epoch numbers, "
-                          "their unit by magnitude.",
-                   .choices = {"auto", "rfc3339", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns"}}),
-    config::field(&TimeOptions::zone, {.name = "zone",
-                                       .doc = "Offset of texts without one.",
-                                       .example = "\"+01:00\""}),
+    config::field(
+        &TimeOptions::format,
+        {.name = "format",
+         .doc = "How the field is written. `auto` takes RFC 3339 texts and epoch numbers, "
+                "their unit by magnitude.",
+         .choices = {"auto", "rfc3339", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns"}}),
+    config::field(&TimeOptions::zone,
+                  {.name = "zone", .doc = "Offset of texts without one.", .example = "\"+01:00\""}),
     config::field(&TimeOptions::max_future,
                   {.name = "max_future",
                    .doc = "A time further ahead of the arrival is kept, flagged and not used."}));

@@ -14,12 +14,14 @@
 namespace headwater {
 
 struct SourceContext {
-  std::string name;                  // in the config
-  std::vector<io::Loop*> loops;      // one per worker; empty when the config is only checked
+  std::string edge_id;
+  std::string name;              // in the config
+  std::vector<io::Loop*> loops;  // one per worker; empty when the config is only checked
 };
 
 struct SourceSet {
-  // One per worker; null where the worker has no part of it. All null when the config is only checked.
+  // One per worker; null where the worker has no part of it. All null when the config is only
+  // checked.
   std::vector<std::unique_ptr<Source>> sources;
   // Makes a decoder, one per worker.
   std::function<std::unique_ptr<Decode>()> make_decode;
