@@ -28,7 +28,8 @@ class Detect final : public Stage {
     counts_->failed.fetch_add(counts.failed, kRelaxed);
     HW_TRY(out.emit(std::move(batch)));
     if (counts.failed != 0) {
-      return Error::invalid("the model refused {} rows: {}", counts.failed, binding_->last_failure());
+      return Error::invalid("the model refused {} rows: {}", counts.failed,
+                            binding_->last_failure());
     }
     return scored;
   }
@@ -65,10 +66,10 @@ std::unique_ptr<Stage> make_detect(const DetectOptions& options, const config::N
   if (std::find(context.models.begin(), context.models.end(), options.model) ==
       context.models.end()) {
     const std::string_view nearest = nearest_name(options.model, context.models);
-    diagnostics.error(name, fmt::format("no model '{}' under models:{}", options.model,
-                                        nearest.empty()
-                                            ? std::string()
-                                            : fmt::format(", did you mean '{}'?", nearest)));
+    diagnostics.error(
+        name, fmt::format(
+                  "no model '{}' under models:{}", options.model,
+                  nearest.empty() ? std::string() : fmt::format(", did you mean '{}'?", nearest)));
     return nullptr;
   }
   auto binding = context.bind(options.model, options.max_rows);
@@ -76,7 +77,8 @@ std::unique_ptr<Stage> make_detect(const DetectOptions& options, const config::N
     diagnostics.error(name, binding.error().text());
     return nullptr;
   }
-  // A model that is slow per row gets fewer rows per call, so that one call stays within the objective.
+  // A model that is slow per row gets fewer rows per call, so that one call stays within the
+  // objective.
   const std::size_t rows = std::min(
       options.max_rows, (*binding)->cost().rows_within(Nanos(options.objective.p99.count() / 2)));
   if (rows < (*binding)->rows_per_call()) {
@@ -85,6 +87,17 @@ std::unique_ptr<Stage> make_detect(const DetectOptions& options, const config::N
       diagnostics.error(name, binding.error().text());
       return nullptr;
     }
+  }
+  // A field of unknown type is learned from messages, as a number most likely; a known one must
+  // fit.
+  Schema inputs;
+  for (const std::string& field : (*binding)->fields()) {
+    const auto known = context.known.find(field);
+    inputs.set(known ? context.known[*known] : Field{field, Type::kFloat64, {}});
+  }
+  if (const Status fits = (*binding)->check(inputs); !fits) {
+    diagnostics.error(name, fits.error().text());
+    return nullptr;
   }
   auto counts = std::make_shared<DetectCounts>();
   counts->model = options.model;
