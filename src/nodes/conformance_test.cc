@@ -5,12 +5,13 @@
 //     - name: keeps what is true
 //       rows: ['{"device_id": "a", "timestamp": 1, "temperature": 5}', …]     one JSON message each
 //       keep: [0]                                    rows that are still in; all when not given
-//       columns: {ratio: [0.5, null]}                values of columns by row; null is missing
-//       alerts: [{row: 0, event: alert}]             in order; none when not given
+//       columns: {ratio: [0.5, null]}                values of columns by row, to six digits; null
+//       is missing alerts: [{row: 0, event: alert}]             in order; none when not given
 //       options: {…}                                 in place of those above
 //
-// Each case runs as one batch, row by row, and with a save and restore into a new instance between any two rows: all must agree.
-// Also for every kind: an empty batch passes, and an unknown option is refused with its place.
+// Each case runs as one batch, row by row, and with a save and restore into a new instance between
+// any two rows: all must agree. Also for every kind: an empty batch passes, and an unknown option
+// is refused with its place.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -22,39 +23,12 @@
 #include "config/load.h"
 #include "model/binding.h"
 #include "nodes/catalogue.h"
+#include "nodes/testing.h"
 
 namespace headwater {
 namespace {
 
 const std::string kFolder = HW_SOURCE_DIR "/tests/conformance/";
-
-class MapState final : public StateWriter, public StateReader {
- public:
-  void put(std::string_view key, std::string_view blob) override {
-    map_[std::string(key)] = blob;
-  }
-  std::string get(std::string_view key) const override {
-    const auto found = map_.find(key);
-    return found == map_.end() ? std::string() : found->second;
-  }
-  std::vector<std::pair<std::string, std::string>> all() const override {
-    return {map_.begin(), map_.end()};
-  }
-
- private:
-  std::map<std::string, std::string, std::less<>> map_;
-};
-
-struct Collected final : Outputs {
-  Status emit(Batch batch) override {
-    batches.push_back(std::move(batch));
-    return {};
-  }
-  void alert(Alert alert) override { alerts.push_back(std::move(alert)); }
-
-  std::vector<Batch> batches;
-  std::vector<Alert> alerts;
-};
 
 // What one run of a case gave, row by row.
 struct Outcome {
@@ -74,7 +48,7 @@ std::string shown(const Column* column, std::size_t row) {
     case Type::kBool:
       return column->values<std::uint8_t>()[row] != 0 ? "true" : "false";
     default:
-      return fmt::format("{:.9g}", column->as_double(row));
+      return fmt::format("{:.6g}", column->as_double(row));
   }
 }
 
@@ -86,7 +60,7 @@ std::string expected_text(const config::Node& node) {
   char* end = nullptr;
   const double number = std::strtod(node.text().c_str(), &end);
   const bool is_number = !node.text().empty() && *end == '\0' && !node.is_quoted();
-  return is_number ? fmt::format("{:.9g}", number) : node.text();
+  return is_number ? fmt::format("{:.6g}", number) : node.text();
 }
 
 class Kind {
@@ -118,7 +92,8 @@ class Kind {
     return kind_.make(options, context, diagnostics);
   }
 
-  // Rows as batches of `size`; with `restore`, each batch goes through a fresh instance with the last one's state.
+  // Rows as batches of `size`; with `restore`, each batch goes through a fresh instance with the
+  // last one's state.
   Outcome run(const config::Node& options, const config::Node& rows,
               const std::vector<std::string>& columns, std::size_t size, bool restore) {
     Outcome outcome;

@@ -151,7 +151,9 @@ TEST(Scoring, AStepThatLosesItsBatchIsToldAndEndsNothing) {
        "exactly once"},
       {[](Batch, Outputs& out) { return out.emit(Batch()); }, "exactly once"},
   };
-  for (const auto& [bug, told] : bugs) {
+  for (const auto& pair : bugs) {
+    const Step::Call& bug = pair.first;
+    const std::string& told = pair.second;
     SCOPED_TRACE(told);
     Rig rig;
     rig.stages = [&bug] {

@@ -1,6 +1,7 @@
 #include "nodes/decide/alert_json.h"
 
 #include <charconv>
+#include <cmath>
 
 #include "base/strings.h"
 
@@ -35,15 +36,36 @@ void append_time(std::string& out, std::string_view key, WallTime value) {
 void append_value(std::string& out, const Column& column, std::size_t row) {
   if (!column.valid(row)) {
     out += "null";
-  } else if (column.type() == Type::kString) {
-    append_json_string(out, column.values<std::string_view>()[row]);
-  } else if (column.type() == Type::kFloat32) {
-    // The shortest text of the float, not of the double it becomes: 0.1, not 0.10000000149011612.
-    char buffer[24];
-    const auto end = std::to_chars(buffer, buffer + sizeof buffer, column.values<float>()[row]);
-    out.append(buffer, static_cast<std::size_t>(end.ptr - buffer));
-  } else {
-    append_json_number(out, column.as_double(row));
+    return;
+  }
+  switch (column.type()) {
+    case Type::kString:
+    case Type::kBytes:
+      append_json_string(out, column.values<std::string_view>()[row]);
+      return;
+    case Type::kBool:
+      out += column.values<std::uint8_t>()[row] != 0 ? "true" : "false";
+      return;
+    case Type::kInt64:
+      out += std::to_string(column.values<std::int64_t>()[row]);
+      return;
+    case Type::kTimestamp:
+      out += '"';
+      append_rfc3339(out, {column.values<std::int64_t>()[row]});
+      out += '"';
+      return;
+    case Type::kFloat32:
+      // The shortest text of the float, not of the double it becomes: 0.1, not 0.10000000149011612.
+      if (const float value = column.values<float>()[row]; std::isfinite(value)) {
+        char buffer[24];
+        const auto end = std::to_chars(buffer, buffer + sizeof buffer, value);
+        out.append(buffer, static_cast<std::size_t>(end.ptr - buffer));
+      } else {
+        out += "null";
+      }
+      return;
+    default:
+      append_json_number(out, column.as_double(row));
   }
 }
 
@@ -105,8 +127,11 @@ std::string alert_json(const AlertFacts& facts, const AlarmEvent& event, const B
     }
   }
   append_key(out, "raw_data");
-  if (has_row) {
-    // A line break in a decoded message stands between tokens (JSON strings hold none): a space keeps alerts one line each.
+  if (has_row && (batch.row(event.row).flags & kRowUndecoded) != 0) {
+    append_json_string(out, batch.row(event.row).payload);  // no JSON, or not to be read any more
+  } else if (has_row) {
+    // A line break in a decoded message stands between tokens (JSON strings hold none): a space
+    // keeps alerts one line each.
     for (const char c : batch.row(event.row).payload) {
       out += c == '\n' || c == '\r' ? ' ' : c;
     }

@@ -1,13 +1,10 @@
 #include "nodes/sources/file.h"
 
 #include <gmock/gmock.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
-#include <map>
 
-#include "config/parse.h"
 #include "nodes/testing.h"
 
 namespace headwater {
@@ -23,6 +20,12 @@ class FileSource : public testing::Test {
  protected:
   void SetUp() override { start(); }
 
+  static SourceContext on(std::vector<io::Loop*> loops) {
+    SourceContext context;
+    context.name = "in";
+    context.loops = std::move(loops);
+    return context;
+  }
   std::string path() const { return folder.path("readings.jsonl"); }
   void write(std::string_view text) {
     std::ofstream(path(), std::ios::binary | std::ios::app) << text;
@@ -36,9 +39,7 @@ class FileSource : public testing::Test {
     options.path.text = path();
     options.max_line.bytes = max_line;
     config::Diagnostics diagnostics;
-    SourceSet set = make_file_source(
-        options, config::Node(), {.edge_id = "edge", .name = "in", .loops = {loop.get()}},
-        diagnostics);
+    SourceSet set = make_file_source(options, config::Node(), on({loop.get()}), diagnostics);
     ASSERT_TRUE(set.good) << diagnostics.text();
     source = std::move(set.sources.front());
     checkpointed = dynamic_cast<Checkpointed*>(source.get());
@@ -146,8 +147,8 @@ TEST_F(FileSource, OfALongLineTheFirstBytesAreTakenAndTheNextLineIsWhole) {
   max_line = 256;
   start();
   const std::string exact(256, 'e');
-  write(std::string(300, 'a') + "\n" + exact + "\nnext\n" + std::string(1'000'000, 'b') + "\nlast\n" +
-        std::string(700'000, 'c'));
+  write(std::string(300, 'a') + "\n" + exact + "\nnext\n" + std::string(1'000'000, 'b') +
+        "\nlast\n" + std::string(700'000, 'c'));
   EXPECT_THAT(take_all(), ElementsAre(std::string(256, 'a'), exact, "next", std::string(256, 'b'),
                                       "last", std::string(256, 'c')));
   EXPECT_EQ(positions.back(), std::filesystem::file_size(path()));
@@ -210,9 +211,7 @@ TEST_F(FileSource, AFileThatIsMissingIsNamed) {
   FileSourceOptions options;
   options.path.text = path();
   config::Diagnostics diagnostics;
-  SourceSet set = make_file_source(
-      options, config::Node(), {.edge_id = "edge", .name = "in", .loops = {loop.get()}},
-      diagnostics);
+  SourceSet set = make_file_source(options, config::Node(), on({loop.get()}), diagnostics);
   const Status missing = set.sources.front()->start(*loop);
   ASSERT_FALSE(missing.ok());
   EXPECT_EQ(missing.error().code(), Code::kNotFound);
