@@ -1,9 +1,8 @@
 // SlidingWindow: aggregates over the last rows of each key, by event time or by count.
 //
-//   auto window = HW_TRY(SlidingWindow::create({.by = "device_id",
-//                                               .last = std::chrono::seconds(60),
-//                                               .aggregates = {HW_TRY(parse_aggregate("v",
-//                                               "rms(vibration)"))}}));
+//   WindowOptions options{.by = "device_id", .last = std::chrono::seconds(60)};
+//   options.aggregates.push_back(HW_TRY(parse_aggregate("v", "rms(vibration)")));
+//   auto window = HW_TRY(SlidingWindow::create(std::move(options)));
 //   WindowStats stats;
 //   HW_TRY(window->process(batch, stats));      // batch has the column "v"
 //

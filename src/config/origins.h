@@ -6,8 +6,8 @@
 //   origins.set_flag("edge.data_dir", "/var/lib/headwater");       // --set edge.data_dir=…
 //   diagnostics.set_origins(&origins);
 //   parse(*root, options, diagnostics);
-//   origins.report_unused(diagnostics);                            // a misspelled --set is an
-//   error for (const Origins::Entry& entry : origins.entries()) { … }    // check --explain
+//   origins.report_unused(diagnostics);          // a misspelled --set is an error
+//   for (const Origins::Entry& entry : origins.entries()) { … }    // check --explain
 //
 // An option takes the environment variable HEADWATER_ + its path in upper case with `_` for every
 // other character (edge.data_dir: HEADWATER_EDGE_DATA_DIR), or the one its schema declares

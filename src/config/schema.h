@@ -4,10 +4,10 @@
 //
 //   enum class OnFull { kShedOldest, kRefuse, kBlock };
 //   template <>
-//   inline constexpr auto headwater::config::kEnumNames<OnFull> =
-//   headwater::config::enum_names<OnFull>(
-//       {{{"shed_oldest", OnFull::kShedOldest}, {"refuse", OnFull::kRefuse}, {"block",
-//       OnFull::kBlock}}});
+//   inline constexpr auto headwater::config::kEnumNames<OnFull> = enum_names<OnFull>(
+//       {{"shed_oldest", OnFull::kShedOldest},
+//        {"refuse", OnFull::kRefuse},
+//        {"block", OnFull::kBlock}});
 //
 //   struct StoreOptions {
 //     ByteSize max_bytes{2ULL << 30};
@@ -16,13 +16,14 @@
 //     Status validate() const;          // optional: rules that need more than one field
 //   };
 //   template <>
-//   inline constexpr auto headwater::config::kSchema<StoreOptions> =
-//   headwater::config::schema<StoreOptions>(
+//   inline constexpr auto headwater::config::kSchema<StoreOptions> = schema<StoreOptions>(
 //       "store", "The local log.",
-//       field(&StoreOptions::max_bytes, {.name = "max_bytes", .doc = "Upper bound on disk.", .min =
-//       ByteSize{1 << 20}}), field(&StoreOptions::on_full, {.name = "on_full", .doc = "What happens
-//       when it is full."}), field(&StoreOptions::keep, {.name = "keep", .doc = "Age at which rows
-//       may go.", .live = true}));
+//       field(&StoreOptions::max_bytes,
+//             {.name = "max_bytes", .doc = "Upper bound on disk.", .min = ByteSize{1 << 20}}),
+//       field(&StoreOptions::on_full,
+//             {.name = "on_full", .doc = "What happens when it is full."}),
+//       field(&StoreOptions::keep,
+//             {.name = "keep", .doc = "Age at which rows may go.", .live = true}));
 //
 // (A specialisation is written in namespace headwater or at global scope, with `using
 // headwater::config::field` or in full.)

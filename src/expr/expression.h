@@ -1,9 +1,8 @@
 // Expressions on readings: the syntax and semantics of CEL (Common Expression Language) for the
 // types that readings have, parsed once and evaluated a column at a time.
 //
-//   auto when = HW_TRY(expr::compile("temperature > -40.0 && device.startsWith(\"press\")",
-//                                    expr::Names::of(batch.schema()), {.want =
-//                                    expr::Type::kBool}));
+//   auto names = expr::Names::of(batch.schema());
+//   auto when = HW_TRY(expr::compile("temperature > -40.0", names, {.want = expr::Type::kBool}));
 //   Column result;
 //   expr::EvalStats stats;
 //   when.evaluate(batch, batch.arena(), result, stats);   // one value per row

@@ -1,7 +1,7 @@
 // Binding: the contract between a batch's columns and a model's tensors.
 //
-//   auto binding = HW_TRY(Binding::create(std::move(model), {.inputs = {{"input", {"temperature",
-//                                         "pressure", "vibration"}}}}));
+//   BindingOptions options{.inputs = {{"input", {"temperature", "pressure", "vibration"}}}};
+//   auto binding = HW_TRY(Binding::create(std::move(model), std::move(options)));
 //   HW_TRY(binding->check(schema));            // at config time, if the columns are known
 //   HW_TRY(binding->score(batch, &counts));    // adds the column "score"; one model call
 //

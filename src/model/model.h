@@ -2,8 +2,7 @@
 //
 //   auto model = HW_TRY(model::Model::load({.path = "models/anomaly.onnx"}));
 //   for (const model::PortInfo& port : model->inputs()) ...     // "input" float32 [N, 3]
-//   HW_TRY(model->run(inputs, outputs));                        // one TensorView per port, in
-//   order
+//   HW_TRY(model->run(inputs, outputs));     // one TensorView per port, in the model's order
 //
 // Nodes do not call run(): they go through Binding (model/binding.h), which turns columns into
 // tensors and back.

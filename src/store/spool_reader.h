@@ -3,10 +3,17 @@
 //   auto reader = spool.read(Lane::kReadings, cursor + 1);
 //   for (;;) {
 //     switch (HW_TRY(reader->next())) {
-//       case ReadItem::kEnd: return;                 // for now: next() goes on once more is
-//       committed case ReadItem::kRow: use(reader->row()); break; case ReadItem::kGap:
-//       report(reader->gap()); break;          // sequences that are not there case
-//       ReadItem::kDecisions: use(reader->decisions()); break; // when asked for
+//       case ReadItem::kEnd:        // for now: next() goes on once more is committed
+//         return;
+//       case ReadItem::kRow:
+//         use(reader->row());
+//         break;
+//       case ReadItem::kGap:        // sequences that are not there
+//         report(reader->gap());
+//         break;
+//       case ReadItem::kDecisions:  // when asked for
+//         use(reader->decisions());
+//         break;
 //     }
 //   }
 //

@@ -1,9 +1,8 @@
 // Metrics: counters, gauges and histograms, and their Prometheus text (exposition format 0.0.4).
 //
 //   auto& rows = registry.counter("headwater_store_rows_total", "Rows committed to the spool.",
-//                                 {{"lane", "readings"}});   // once, at start; the reference stays
-//   rows.add(batch.rows());                                   // hot path: one relaxed add per
-//   batch
+//                                 {{"lane", "readings"}});   // once, at start; it stays
+//   rows.add(batch.rows());                                   // one relaxed add per batch
 //
 // Registering looks up under a lock; using a metric never does. References stay valid as long as
 // the registry. The same name and labels give the same metric again, so two owners may share one.

@@ -1,9 +1,9 @@
 // Server: HTTP/1.1 on one thread of its own, for probes, metrics, the API and the embedded pages.
 //
 //   Router router;
-//   HW_TRY(router.add("GET", "/livez", [](Request&&, Responder r) { r.send(Response::text("ok"));
-//   })); auto server = HW_TRY(http::Server::open({.address = "127.0.0.1:8080"},
-//   std::move(router)));
+//   HW_TRY(router.add("GET", "/livez",
+//                     [](Request&&, Responder r) { r.send(Response::text("ok")); }));
+//   auto server = HW_TRY(http::Server::open({.address = "127.0.0.1:8080"}, std::move(router)));
 //   ... server->port() ...
 //   server->stop();
 //
