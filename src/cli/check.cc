@@ -65,7 +65,8 @@ void add_check(CLI::App& app, Action& action) {
   command->add_option("CONFIG", flags->config, "YAML file")->required()->check(CLI::ExistingFile);
   command->add_option("--set", flags->sets, "Override an option: PATH=VALUE");
   command->add_flag("--json", flags->json, "Print the result as JSON");
-  command->add_flag("--explain", flags->explain, "Print every option and where its value comes from");
+  command->add_flag("--explain", flags->explain,
+                    "Print every option and where its value comes from");
   command->add_option("--rate", flags->rate, "Readings a second, for bytes written per day")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);

@@ -1,9 +1,10 @@
 // headwater reference: what docs/reference is generated from.
+#include "edge/reference.h"
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "cli/command.h"
-#include "edge/reference.h"
 
 namespace headwater {
 
@@ -12,8 +13,10 @@ void add_reference(CLI::App& app, Action& action) {
   auto schema = std::make_shared<bool>(false);
   auto dir = std::make_shared<std::string>();
   CLI::App* command = app.add_subcommand("reference", "Print the reference of nodes and options");
-  command->add_option("NAME", *kind, "A section or kind, such as store, mqtt_listen or decide; all if not given");
-  command->add_flag("--json-schema", *schema, "Print the JSON Schema of the config file, for editors");
+  command->add_option("NAME", *kind,
+                      "A section or kind, such as store, mqtt_listen or decide; all if not given");
+  command->add_flag("--json-schema", *schema,
+                    "Print the JSON Schema of the config file, for editors");
   command->add_option("--write", *dir, "Write the reference files into this folder");
   command->footer(
       "\nExamples:\n"

@@ -1,11 +1,11 @@
 // headwater run CONFIG
+#include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <poll.h>
 
 #include "cli/command.h"
 #include "cli/config_file.h"
@@ -62,14 +62,13 @@ int run(const RunFlags& flags) {
     std::fputs(loaded->diagnostics.text(coloured()).c_str(), stderr);
   }
   const EdgeConfig config = loaded->plan->config();
-  log::configure({.level = log::parse_level(config.log.level).ok()
-                               ? *log::parse_level(config.log.level)
-                               : log::Level::kInfo,
-                  .format = log::parse_format(config.log.format).ok()
-                                ? *log::parse_format(config.log.format)
-                                : log::Format::kLogfmt,
-                  .sink = {},
-                  .clock = {}});
+  log::configure(
+      {.level = log::parse_level(config.log.level).ok() ? *log::parse_level(config.log.level)
+                                                        : log::Level::kInfo,
+       .format = log::parse_format(config.log.format).ok() ? *log::parse_format(config.log.format)
+                                                           : log::Format::kLogfmt,
+       .sink = {},
+       .clock = {}});
   const Plan& plan = *loaded->plan;
   auto started = Agent::start(std::move(loaded->plan), metrics, {.version = version()});
   if (!started) {
@@ -114,8 +113,9 @@ void add_run(CLI::App& app, Action& action) {
                       "Override an option: PATH=VALUE, for example edge.data_dir=/tmp/data");
   command->add_flag("--exit-when-done", flags->exit_when_done,
                     "Stop when every source has ended (files read to their end)");
-  command->add_option("--drain", flags->drain_seconds,
-                      "Seconds that SIGTERM waits for what was taken to be scored and delivered")
+  command
+      ->add_option("--drain", flags->drain_seconds,
+                   "Seconds that SIGTERM waits for what was taken to be scored and delivered")
       ->capture_default_str();
   command->footer(
       "SIGTERM and SIGINT stop taking, finish, commit, acknowledge, disconnect and exit 0.\n"

@@ -54,10 +54,10 @@ class Simulation {
         answered_before = answered_;
         last_answer = now;
       } else if (now - last_answer > Nanos(static_cast<std::int64_t>(flags_.patience * 1e9))) {
-        return Error::unavailable("no acknowledgement for {} s ({} of {} messages): {}",
-                                  flags_.patience, answered_, sent_,
-                                  client_->last_error().empty() ? "the receiver is silent"
-                                                                : client_->last_error());
+        return Error::unavailable(
+            "no acknowledgement for {} s ({} of {} messages): {}", flags_.patience, answered_,
+            sent_,
+            client_->last_error().empty() ? "the receiver is silent" : client_->last_error());
       }
       if (!flags_.quiet && now - last_progress > std::chrono::milliseconds(200)) {
         last_progress = now;
@@ -76,29 +76,26 @@ class Simulation {
       std::fputs("\r\033[K", stderr);
     }
     if (flags_.json) {
-      const nlohmann::ordered_json json = {{"sent", sent_},
-                                           {"acknowledged", answered_ - refused_},
-                                           {"refused", refused_},
-                                           {"skipped_lines", skipped_},
-                                           {"bytes", bytes_},
-                                           {"seconds", seconds()},
-                                           {"rate", rate()}};
+      const nlohmann::ordered_json json = {
+          {"sent", sent_},       {"acknowledged", answered_ - refused_},
+          {"refused", refused_}, {"skipped_lines", skipped_},
+          {"bytes", bytes_},     {"seconds", seconds()},
+          {"rate", rate()}};
       std::printf("%s\n", json.dump().c_str());
     } else {
-      std::printf("%llu messages sent, %llu acknowledged, %llu refused, %llu lines skipped, "
-                  "%.1f s, %.0f/s\n",
-                  static_cast<unsigned long long>(sent_),
-                  static_cast<unsigned long long>(answered_ - refused_),
-                  static_cast<unsigned long long>(refused_),
-                  static_cast<unsigned long long>(skipped_), seconds(), rate());
+      std::printf(
+          "%llu messages sent, %llu acknowledged, %llu refused, %llu lines skipped, "
+          "%.1f s, %.0f/s\n",
+          static_cast<unsigned long long>(sent_),
+          static_cast<unsigned long long>(answered_ - refused_),
+          static_cast<unsigned long long>(refused_), static_cast<unsigned long long>(skipped_),
+          seconds(), rate());
     }
   }
 
  private:
   bool done() const { return ended_ && answered_ == sent_; }
-  double seconds() const {
-    return static_cast<double>((io::mono_now() - begun_).count()) * 1e-9;
-  }
+  double seconds() const { return static_cast<double>((io::mono_now() - begun_).count()) * 1e-9; }
   double rate() const { return static_cast<double>(answered_) / std::max(seconds(), 1e-9); }
 
   Status send_due() {
@@ -120,12 +117,11 @@ class Simulation {
       if (pending_->due > now) {
         return {};
       }
-      const Status sent =
-          client_->publish({.topic = pending_->topic,
-                            .payload = pending_->payload,
-                            .qos = static_cast<std::uint8_t>(flags_.qos),
-                            .token = sent_,
-                            .content_type = {}});
+      const Status sent = client_->publish({.topic = pending_->topic,
+                                            .payload = pending_->payload,
+                                            .qos = static_cast<std::uint8_t>(flags_.qos),
+                                            .token = sent_,
+                                            .content_type = {}});
       if (!sent) {
         // Full, or QoS 0 while not connected: when something was answered or in a moment.
         if (sent.error().code() == Code::kExhausted || sent.error().code() == Code::kUnavailable) {
@@ -207,28 +203,46 @@ int simulate(const SimulateFlags& flags) {
 void add_simulate(CLI::App& app, Action& action) {
   auto flags = std::make_shared<SimulateFlags>();
   flags->quiet = isatty(STDERR_FILENO) == 0;
-  CLI::App* command = app.add_subcommand("simulate", "Play a CSV or JSONL recording as devices would");
+  CLI::App* command =
+      app.add_subcommand("simulate", "Play a CSV or JSONL recording as devices would");
   PlayerOptions& player = flags->player;
   command->add_option("FILE", player.path, "CSV with a header line, or JSON lines")
       ->required()
       ->check(CLI::ExistingFile);
-  command->add_option("--to", flags->to, "mqtt://HOST:PORT or mqtts://…; the edge's own listener, or a broker")
+  command
+      ->add_option("--to", flags->to,
+                   "mqtt://HOST:PORT or mqtts://…; the edge's own listener, or a broker")
       ->required();
-  auto* rate = command->add_option("--rate", player.rate, "Messages a second; as fast as it goes if not given");
-  command->add_option("--speed", player.speed, "Multiple of the recording's own pace")->excludes(rate);
-  command->add_option("--topic", player.topic, "${NAME} is a column or field")->capture_default_str();
-  command->add_option("--device", player.device, "Device id where the rows have none; the file's name if not given");
-  command->add_option("--device-field", player.device_field, "Column that names the device")->capture_default_str();
-  command->add_option("--devices", player.devices, "Play each row as that many devices")->capture_default_str();
+  auto* rate = command->add_option("--rate", player.rate,
+                                   "Messages a second; as fast as it goes if not given");
+  command->add_option("--speed", player.speed, "Multiple of the recording's own pace")
+      ->excludes(rate);
+  command->add_option("--topic", player.topic, "${NAME} is a column or field")
+      ->capture_default_str();
+  command->add_option("--device", player.device,
+                      "Device id where the rows have none; the file's name if not given");
+  command->add_option("--device-field", player.device_field, "Column that names the device")
+      ->capture_default_str();
+  command->add_option("--devices", player.devices, "Play each row as that many devices")
+      ->capture_default_str();
   command->add_option("--rename", player.rename, "Rename a CSV column: --rename value temperature");
-  command->add_option("--time-field", player.time_field, "Column of the event time; found by name if not given");
-  command->add_option("--message-id", player.message_id_field, "Add this field with an id per message");
-  command->add_option("--repeat", player.repeat, "Passes over the file; 0 is for ever")->capture_default_str();
-  command->add_option("--qos", flags->qos, "0 or 1")->capture_default_str()->check(CLI::Range(0, 1));
+  command->add_option("--time-field", player.time_field,
+                      "Column of the event time; found by name if not given");
+  command->add_option("--message-id", player.message_id_field,
+                      "Add this field with an id per message");
+  command->add_option("--repeat", player.repeat, "Passes over the file; 0 is for ever")
+      ->capture_default_str();
+  command->add_option("--qos", flags->qos, "0 or 1")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1));
   command->add_option("--client-id", flags->client_id, "MQTT client id")->capture_default_str();
-  command->add_option("--username", flags->username, "User name; the password is taken from MQTT_PASSWORD");
+  command->add_option("--username", flags->username,
+                      "User name; the password is taken from MQTT_PASSWORD");
   command->add_option("--ca", flags->ca, "PEM file of trusted authorities, for mqtts://");
-  command->add_option("--patience", flags->patience, "Seconds without any acknowledgement before giving up")->capture_default_str();
+  command
+      ->add_option("--patience", flags->patience,
+                   "Seconds without any acknowledgement before giving up")
+      ->capture_default_str();
   command->add_flag("--json", flags->json, "Print the summary as JSON");
   command->add_flag("--quiet", flags->quiet, "No progress line");
   command->footer(

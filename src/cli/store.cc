@@ -48,8 +48,9 @@ void add_store(CLI::App& app, Action& action) {
   auto cat = std::make_shared<StoreFlags>();
   CLI::App* cat_command = add_one(store, action, "cat", "Print rows", cat, store_cat);
   add_row_flags(cat_command, *cat);
-  cat_command->footer("Without --json: the original messages, one per line (tabs and what follows name "
-                      "the row).");
+  cat_command->footer(
+      "Without --json: the original messages, one per line (tabs and what follows name "
+      "the row).");
 
   auto out = std::make_shared<StoreFlags>();
   CLI::App* export_command =

@@ -29,8 +29,8 @@ Json lanes_json(const FsckReport& report) {
       missing.push_back({first, last});
     }
     lanes[std::string(lane_name(lane))] = {
-        {"rows", one.rows},         {"first_sequence", one.first},  {"next_sequence", one.next},
-        {"gap_rows", gaps}, {"missing", missing}, {"repeated", one.repeated}};
+        {"rows", one.rows}, {"first_sequence", one.first}, {"next_sequence", one.next},
+        {"gap_rows", gaps}, {"missing", missing},          {"repeated", one.repeated}};
   }
   return lanes;
 }
@@ -64,8 +64,11 @@ Json report_json(const FsckReport& report) {
   }
   Json damage = Json::array();
   for (const Damage& one : report.damage) {
-    damage.push_back({{"file", one.file}, {"from", one.from}, {"to", one.to},
-                      {"frames", one.frames}, {"text", one.text}});
+    damage.push_back({{"file", one.file},
+                      {"from", one.from},
+                      {"to", one.to},
+                      {"frames", one.frames},
+                      {"text", one.text}});
   }
   Json gaps = Json::array();
   for (const Gap& gap : report.gaps) {
@@ -75,16 +78,11 @@ Json report_json(const FsckReport& report) {
                     {"last", gap.last},
                     {"count", gap.count}});
   }
-  return {{"ok", report.sound()},
-          {"spool_id", report.spool_id.hex()},
-          {"bytes", log_bytes(report)},
-          {"file_bytes", file_bytes(report)},
-          {"frames", report.frames},
-          {"torn_bytes", report.torn_bytes},
-          {"lanes", lanes_json(report)},
-          {"segments", std::move(segments)},
-          {"spares", report.spares.size()},
-          {"damage", std::move(damage)},
+  return {{"ok", report.sound()},           {"spool_id", report.spool_id.hex()},
+          {"bytes", log_bytes(report)},     {"file_bytes", file_bytes(report)},
+          {"frames", report.frames},        {"torn_bytes", report.torn_bytes},
+          {"lanes", lanes_json(report)},    {"segments", std::move(segments)},
+          {"spares", report.spares.size()}, {"damage", std::move(damage)},
           {"gaps", std::move(gaps)}};
 }
 
@@ -97,7 +95,8 @@ void print_lanes(const FsckReport& report) {
       let_go += rows;
     }
     std::printf("%-12s %12llu %14llu %14llu %12llu\n", std::string(lane_name(lane)).c_str(),
-                static_cast<unsigned long long>(one.rows), static_cast<unsigned long long>(one.first),
+                static_cast<unsigned long long>(one.rows),
+                static_cast<unsigned long long>(one.first),
                 static_cast<unsigned long long>(one.next), static_cast<unsigned long long>(let_go));
   }
 }
@@ -128,9 +127,9 @@ int store_ls(const StoreFlags& flags) {
     std::printf("%s\n", json.dump(2).c_str());
     return 0;
   }
-  std::printf("spool %s: %s of log in %zu segments (%s on disk)\n\n", report->spool_id.hex().c_str(),
-              format_size(log_bytes(*report)).c_str(), report->segments.size(),
-              format_size(file_bytes(*report)).c_str());
+  std::printf("spool %s: %s of log in %zu segments (%s on disk)\n\n",
+              report->spool_id.hex().c_str(), format_size(log_bytes(*report)).c_str(),
+              report->segments.size(), format_size(file_bytes(*report)).c_str());
   print_lanes(*report);
   std::printf("\n%-40s %-12s %14s\n", "consumer", "lane", "up to");
   for (const SpoolView::Cursor& cursor : (*view)->cursors()) {
@@ -151,16 +150,17 @@ int store_verify(const StoreFlags& flags) {
     std::printf("%s\n", report_json(*report).dump(2).c_str());
     return status;
   }
-  std::printf("%llu frames in %zu segments read, %s\n", static_cast<unsigned long long>(report->frames),
-              report->segments.size(), format_size(log_bytes(*report)).c_str());
+  std::printf("%llu frames in %zu segments read, %s\n",
+              static_cast<unsigned long long>(report->frames), report->segments.size(),
+              format_size(log_bytes(*report)).c_str());
   if (report->torn_bytes != 0) {
     std::printf("torn tail: %llu bytes behind the last whole frame, never committed\n",
                 static_cast<unsigned long long>(report->torn_bytes));
   }
   for (const Damage& damage : report->damage) {
     std::printf("DAMAGE %s bytes %llu to %llu: %s\n", damage.file.c_str(),
-                static_cast<unsigned long long>(damage.from), static_cast<unsigned long long>(damage.to),
-                damage.text.c_str());
+                static_cast<unsigned long long>(damage.from),
+                static_cast<unsigned long long>(damage.to), damage.text.c_str());
   }
   for (const Lane lane : kAllLanes) {
     const LaneReport& one = report->lanes[index_of(lane)];
@@ -171,12 +171,13 @@ int store_verify(const StoreFlags& flags) {
     }
     if (one.repeated != 0) {
       std::printf("REPEATED %s: %llu sequences are there twice\n",
-                  std::string(lane_name(lane)).c_str(), static_cast<unsigned long long>(one.repeated));
+                  std::string(lane_name(lane)).c_str(),
+                  static_cast<unsigned long long>(one.repeated));
     }
   }
   print_lanes(*report);
-  std::printf("\n%s\n", report->sound() ? "SOUND: every row is there or inside a gap record"
-                                        : "NOT SOUND");
+  std::printf("\n%s\n",
+              report->sound() ? "SOUND: every row is there or inside a gap record" : "NOT SOUND");
   return status;
 }
 

@@ -41,11 +41,13 @@ struct ReadingRow {
 };
 
 std::string to_json(const ReadingRow& row, Lane lane) {
-  std::string out = fmt::format("{{\"lane\":\"{}\",\"sequence\":{},\"stream\":{},\"device_id\":",
-                                lane_name(lane), row.sequence, row.stream);
+  std::string out =
+      fmt::format("{{\"lane\":\"{}\",\"sequence\":{},\"stream\":{},\"device_id\":", lane_name(lane),
+                  row.sequence, row.stream);
   append_json_string(out, row.device);
-  out += fmt::format(",\"timestamp\":\"{}\",\"received\":\"{}\",\"topic\":",
-                     format_rfc3339(row.time), format_rfc3339(row.received));
+  out +=
+      fmt::format(",\"timestamp\":\"{}\",\"received\":\"{}\",\"topic\":", format_rfc3339(row.time),
+                  format_rfc3339(row.received));
   append_json_string(out, row.topic);
   out += ",\"sender\":";
   append_json_string(out, row.sender);
@@ -84,8 +86,8 @@ Result<RowFilter> filter_of(const StoreFlags& flags) {
   RowFilter filter;
   const auto lane = parse_lane(flags.lane);
   if (!lane) {
-    return Error::invalid("no lane '{}'; lanes are alerts, readings, samples, dead_letter and debug",
-                          flags.lane);
+    return Error::invalid(
+        "no lane '{}'; lanes are alerts, readings, samples, dead_letter and debug", flags.lane);
   }
   filter.lane = *lane;
   filter.device = flags.device;
@@ -150,8 +152,8 @@ class RowWalk {
     for (ReadingRow& row : waiting_) {
       std::size_t index = 0;
       if (!decisions.sequences.empty()) {
-        const auto found = std::lower_bound(decisions.sequences.begin(), decisions.sequences.end(),
-                                            row.sequence);
+        const auto found =
+            std::lower_bound(decisions.sequences.begin(), decisions.sequences.end(), row.sequence);
         if (found == decisions.sequences.end() || *found != row.sequence) {
           continue;
         }
@@ -210,8 +212,7 @@ Status walk_rows(const StoreFlags& flags, const std::function<bool(const Reading
   const std::unique_ptr<SpoolReader> reader =
       view->read(filter.lane, flags.sequence,
                  {.stream = std::nullopt, .decisions = filter.lane == Lane::kReadings});
-  RowWalk walk(filter, flags.limit,
-               [&](const ReadingRow& row) { return use(row, filter.lane); });
+  RowWalk walk(filter, flags.limit, [&](const ReadingRow& row) { return use(row, filter.lane); });
   return walk.walk(*reader);
 }
 
@@ -226,7 +227,8 @@ int store_cat(const StoreFlags& flags) {
     if (flags.json) {
       return write_line(stdout, to_json(row, lane));
     }
-    std::string line = fmt::format("{}\t{}\t{}", row.sequence, format_rfc3339(row.time), row.device);
+    std::string line =
+        fmt::format("{}\t{}\t{}", row.sequence, format_rfc3339(row.time), row.device);
     if (lane == Lane::kReadings) {
       line += std::isnan(row.score) ? std::string("\t-") : fmt::format("\t{:.4f}", row.score);
     } else if (!row.note.empty()) {

@@ -44,8 +44,7 @@ double rate(const Json& before, const Json& now, const Json::json_pointer& at, d
 
 std::string render(const Json& now, const Json& before) {
   const double seconds =
-      before.is_null() ? 0
-                       : now.at("uptime_s").get<double>() - before.at("uptime_s").get<double>();
+      before.is_null() ? 0 : now.at("uptime_s").get<double>() - before.at("uptime_s").get<double>();
   const auto pointer = [](const char* list, std::size_t i, const char* key) {
     return Json::json_pointer(fmt::format("/{}/{}/{}", list, i, key));
   };
@@ -69,16 +68,16 @@ std::string render(const Json& now, const Json& before) {
                      "scored", "alerts", "rows/call", "p50", "p99", "waiting");
   for (std::size_t i = 0; i < now.at("pipelines").size(); ++i) {
     const Json& pipeline = now.at("pipelines")[i];
-    out += fmt::format(
-        "{:<16}{:>10}{:>10}{:>10}{:>10.1f}{:>9.2f} ms{:>9.2f} ms{:>10}\n",
-        pipeline.at("name").get<std::string>(),
-        human(rate(before, now, pointer("pipelines", i, "scored"), seconds)),
-        human(pipeline.at("scored").get<double>()), human(pipeline.at("alerts").get<double>()),
-        pipeline.at("rows_per_call").get<double>(),
-        pipeline.at("latency_p50_s").get<double>() * 1e3,
-        pipeline.at("latency_p99_s").get<double>() * 1e3,
-        human(pipeline.at("pending_rows").get<double>() +
-              pipeline.at("behind_rows").get<double>()));
+    out += fmt::format("{:<16}{:>10}{:>10}{:>10}{:>10.1f}{:>9.2f} ms{:>9.2f} ms{:>10}\n",
+                       pipeline.at("name").get<std::string>(),
+                       human(rate(before, now, pointer("pipelines", i, "scored"), seconds)),
+                       human(pipeline.at("scored").get<double>()),
+                       human(pipeline.at("alerts").get<double>()),
+                       pipeline.at("rows_per_call").get<double>(),
+                       pipeline.at("latency_p50_s").get<double>() * 1e3,
+                       pipeline.at("latency_p99_s").get<double>() * 1e3,
+                       human(pipeline.at("pending_rows").get<double>() +
+                             pipeline.at("behind_rows").get<double>()));
   }
   const Json& store = now.at("store");
   out += fmt::format("\nstore {}: {:.1f} MB in {} segments, {:.0f} commits/s, p99 {:.2f} ms\n",
@@ -87,10 +86,10 @@ std::string render(const Json& now, const Json& before) {
                      rate(before, now, Json::json_pointer("/store/commits"), seconds),
                      store.at("commit_p99_s").get<double>() * 1e3);
   for (const Json& sink : now.at("sinks")) {
-    out += fmt::format("sink {}: {} delivered, {} retried, {} rejected\n",
-                       sink.at("name").get<std::string>(), sink.at("delivered").get<std::uint64_t>(),
-                       sink.at("retried").get<std::uint64_t>(),
-                       sink.at("rejected").get<std::uint64_t>());
+    out += fmt::format(
+        "sink {}: {} delivered, {} retried, {} rejected\n", sink.at("name").get<std::string>(),
+        sink.at("delivered").get<std::uint64_t>(), sink.at("retried").get<std::uint64_t>(),
+        sink.at("rejected").get<std::uint64_t>());
   }
   return out;
 }

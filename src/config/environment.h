@@ -1,8 +1,8 @@
 // The environment variables a config may use, as a value: tests give their own.
 #pragma once
 
-#include <initializer_list>
 #include <algorithm>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <utility>

@@ -86,7 +86,9 @@ bool Agent::finished() const {
   return true;
 }
 
-std::string Agent::status_json() const { return describe_agent(*parts_); }
+std::string Agent::status_json() const {
+  return describe_agent(*parts_);
+}
 
 std::string Agent::address_of(std::string_view source) const {
   for (const PlacedSource& placed : parts_->sources) {

@@ -56,13 +56,14 @@ std::string describe_plan(const Plan& plan, const ExpectedLoad& load) {
   for (const auto& [name, pipeline] : config.pipelines) {
     text += fmt::format("pipeline {}: {} > decode{} > store\n", name,
                         fmt::join(pipeline.from, ", "), steps_of(pipeline));
-    text += fmt::format("  alerts to {}\n",
-                        pipeline.alerts.empty() ? "nobody"
-                                                : fmt::format("{}", fmt::join(pipeline.alerts, ", ")));
+    text += fmt::format(
+        "  alerts to {}\n",
+        pipeline.alerts.empty() ? "nobody" : fmt::format("{}", fmt::join(pipeline.alerts, ", ")));
   }
   for (const model::Registry::Entry& entry : plan.models().list()) {
-    text += fmt::format("model {}: {} ({}, digest {})\n", entry.name, entry.model->path(),
-                        format_size(entry.model->file_bytes()), entry.model->digest().substr(0, 12));
+    text +=
+        fmt::format("model {}: {} ({}, digest {})\n", entry.name, entry.model->path(),
+                    format_size(entry.model->file_bytes()), entry.model->digest().substr(0, 12));
     for (const model::PortInfo& port : entry.model->inputs()) {
       text += fmt::format("  input  {}: {}\n", port.name, port.text);
     }
@@ -73,10 +74,11 @@ std::string describe_plan(const Plan& plan, const ExpectedLoad& load) {
   const std::string loss = plan.loss_window();
   text += loss.empty() ? "loss window: none; what a source was told \"got it\" about is on disk\n"
                        : fmt::format("LOSS WINDOW: {}\n", loss);
-  text += fmt::format("writes about {} a day at {:g} readings/s of {:g} bytes; the store holds {} "
-                      "of it\n",
-                      human_bytes(bytes_per_day(plan, load)), load.readings_per_second,
-                      load.reading_bytes, format_size(config.store.max_bytes.bytes));
+  text += fmt::format(
+      "writes about {} a day at {:g} readings/s of {:g} bytes; the store holds {} "
+      "of it\n",
+      human_bytes(bytes_per_day(plan, load)), load.readings_per_second, load.reading_bytes,
+      format_size(config.store.max_bytes.bytes));
   return text;
 }
 

@@ -1,4 +1,5 @@
-// The edge's config file as options structs. Sources, steps and sinks keep their subtree: their kind's own schema reads it.
+// The edge's config file as options structs. Sources, steps and sinks keep their subtree: their
+// kind's own schema reads it.
 #pragma once
 
 #include <cstddef>
@@ -79,10 +80,9 @@ struct EdgeConfig {
 namespace headwater::config {
 
 template <>
-inline constexpr auto kEnumNames<OnFull> =
-    enum_names<OnFull>({{"shed_oldest", OnFull::kShedOldest},
-                        {"refuse", OnFull::kRefuse},
-                        {"block", OnFull::kBlock}});
+inline constexpr auto kEnumNames<OnFull> = enum_names<OnFull>({{"shed_oldest", OnFull::kShedOldest},
+                                                               {"refuse", OnFull::kRefuse},
+                                                               {"block", OnFull::kBlock}});
 
 template <>
 inline constexpr auto kSchema<EdgeIdentity> = schema<EdgeIdentity>(
@@ -101,11 +101,12 @@ inline constexpr auto kSchema<ModelConfig> = schema<ModelConfig>(
                                .example = "models/anomaly.onnx",
                                .env = "MODEL_PATH",
                                .required = true}),
-    field(&ModelConfig::inputs,
-          {.name = "inputs",
-           .doc = "Input tensors by name, each with the fields it takes. Without it the model's own "
-                  "metadata says so (headwater.fields).",
-           .example = "{input: [temperature, pressure, vibration]}"}),
+    field(
+        &ModelConfig::inputs,
+        {.name = "inputs",
+         .doc = "Input tensors by name, each with the fields it takes. Without it the model's own "
+                "metadata says so (headwater.fields).",
+         .example = "{input: [temperature, pressure, vibration]}"}),
     field(&ModelConfig::outputs,
           {.name = "outputs",
            .doc = "Columns by name, each with the tensor it comes from, or one column or class of "
@@ -118,9 +119,8 @@ inline constexpr auto kSchema<ModelConfig> = schema<ModelConfig>(
            .unit = "threads",
            .min = 0,
            .max = 64}),
-    field(&ModelConfig::provider, {.name = "provider",
-                                   .doc = "Where it runs.",
-                                   .choices = {"auto", "cpu", "cuda"}}),
+    field(&ModelConfig::provider,
+          {.name = "provider", .doc = "Where it runs.", .choices = {"auto", "cpu", "cuda"}}),
     field(&ModelConfig::on_missing,
           {.name = "on_missing",
            .doc = "A row with a missing input is not scored (skip), or the model gets NaN.",
@@ -182,11 +182,12 @@ inline constexpr auto kSchema<StoreConfig> = schema<StoreConfig>(
           {.name = "on_full",
            .doc = "When it is full: let the oldest go behind a gap record, or take nothing more "
                   "(block: sources wait; refuse: they are told so where the protocol can)."}),
-    field(&StoreConfig::commit_delay,
-          {.name = "commit_delay",
-           .doc = "How long a commit waits for more rows to share it: `auto` adapts to the disk and "
-                  "is never above 20ms; or a duration, 0s to commit at once.",
-           .example = "auto"}));
+    field(
+        &StoreConfig::commit_delay,
+        {.name = "commit_delay",
+         .doc = "How long a commit waits for more rows to share it: `auto` adapts to the disk and "
+                "is never above 20ms; or a duration, 0s to commit at once.",
+         .example = "auto"}));
 
 template <>
 inline constexpr auto kSchema<HealthConfig> = schema<HealthConfig>(
@@ -232,12 +233,13 @@ inline constexpr auto kSchema<EdgeConfig> = schema<EdgeConfig>(
     field(&EdgeConfig::health, {.name = "health", .doc = "The health listener."}),
     field(&EdgeConfig::admin, {.name = "admin", .doc = "The admin listener."}),
     field(&EdgeConfig::log, {.name = "log", .doc = "The log."}),
-    field(&EdgeConfig::workers,
-          {.name = "workers",
-           .doc = "Threads that take, score and acknowledge. Clients are dealt out to them by client "
-                  "id; windows and alarms of a device are kept by the worker its client has.",
-           .unit = "threads",
-           .min = 1,
-           .max = 64}));
+    field(
+        &EdgeConfig::workers,
+        {.name = "workers",
+         .doc = "Threads that take, score and acknowledge. Clients are dealt out to them by client "
+                "id; windows and alarms of a device are kept by the worker its client has.",
+         .unit = "threads",
+         .min = 1,
+         .max = 64}));
 
 }  // namespace headwater::config

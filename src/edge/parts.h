@@ -15,7 +15,8 @@
 
 namespace headwater {
 
-// Commits to workers. The spool's callbacks are never removed, so they go through this, which can be emptied.
+// Commits to workers. The spool's callbacks are never removed, so they go through this, which can
+// be emptied.
 struct CommitFanout {
   std::mutex mutex;
   std::vector<Worker*> workers;
@@ -64,7 +65,8 @@ struct Agent::Parts {
   api::HealthState health;
   api::TapHub tap;
 
-  // In the order of destruction from below: servers first, then workers (their readers), then the spool.
+  // In the order of destruction from below: servers first, then workers (their readers), then the
+  // spool.
   std::shared_ptr<CommitFanout> fanout = std::make_shared<CommitFanout>();
   std::unique_ptr<Spool> spool;
   std::vector<std::unique_ptr<Worker>> workers;

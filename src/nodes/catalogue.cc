@@ -21,14 +21,13 @@ namespace {
 template <class Options, SourceSet (*make)(const Options&, const config::Node&,
                                            const SourceContext&, config::Diagnostics&)>
 constexpr SourceKind source(std::string_view kind) {
-  return {kind, &config::view<Options>,
-          [](const config::Node& node, const SourceContext& context,
-             config::Diagnostics& diagnostics) {
-            Options options;
-            return config::parse(node, options, diagnostics)
-                       ? make(options, node, context, diagnostics)
-                       : SourceSet{};
-          }};
+  return {
+      kind, &config::view<Options>,
+      [](const config::Node& node, const SourceContext& context, config::Diagnostics& diagnostics) {
+        Options options;
+        return config::parse(node, options, diagnostics) ? make(options, node, context, diagnostics)
+                                                         : SourceSet{};
+      }};
 }
 
 template <class Options, std::unique_ptr<Stage> (*make)(const Options&, const config::Node&,
@@ -47,17 +46,17 @@ constexpr StageKind stage(std::string_view kind, bool filters = false) {
 template <class Options, std::unique_ptr<Sink> (*make)(const Options&, const config::Node&,
                                                        const SinkContext&, config::Diagnostics&)>
 constexpr SinkKind sink(std::string_view kind) {
-  return {kind, &config::view<Options>,
-          [](const config::Node& node, const SinkContext& context,
-             config::Diagnostics& diagnostics) {
-            Options options;
-            MadeSink made;
-            if (config::parse(node, options, diagnostics)) {
-              made.sink = make(options, node, context, diagnostics);
-              made.send = options.sending.send;
-            }
-            return made;
-          }};
+  return {
+      kind, &config::view<Options>,
+      [](const config::Node& node, const SinkContext& context, config::Diagnostics& diagnostics) {
+        Options options;
+        MadeSink made;
+        if (config::parse(node, options, diagnostics)) {
+          made.sink = make(options, node, context, diagnostics);
+          made.send = options.sending.send;
+        }
+        return made;
+      }};
 }
 
 constexpr std::array kSources = {
@@ -67,10 +66,8 @@ constexpr std::array kSources = {
 };
 
 constexpr std::array kStages = {
-    stage<FilterOptions, make_filter>("filter", true),
-    stage<EnrichOptions, make_enrich>("enrich"),
-    stage<WindowStepOptions, make_window>("window"),
-    stage<DetectOptions, make_detect>("detect"),
+    stage<FilterOptions, make_filter>("filter", true), stage<EnrichOptions, make_enrich>("enrich"),
+    stage<WindowStepOptions, make_window>("window"),   stage<DetectOptions, make_detect>("detect"),
     stage<DecideOptions, make_decide>("decide"),
 };
 
@@ -91,19 +88,24 @@ const Kind* find(std::span<const Kind> kinds, std::string_view role, std::string
     names.push_back(candidate.kind);
   }
   const std::string_view nearest = nearest_name(kind, names);
-  diagnostics.error(at, nearest.empty()
-                            ? fmt::format("no {} of kind '{}'; there are {}", role, kind,
-                                          fmt::join(names, ", "))
-                            : fmt::format("no {} of kind '{}', did you mean '{}'?", role, kind,
-                                          nearest));
+  diagnostics.error(
+      at, nearest.empty()
+              ? fmt::format("no {} of kind '{}'; there are {}", role, kind, fmt::join(names, ", "))
+              : fmt::format("no {} of kind '{}', did you mean '{}'?", role, kind, nearest));
   return nullptr;
 }
 
 }  // namespace
 
-std::span<const SourceKind> source_kinds() { return kSources; }
-std::span<const StageKind> stage_kinds() { return kStages; }
-std::span<const SinkKind> sink_kinds() { return kSinks; }
+std::span<const SourceKind> source_kinds() {
+  return kSources;
+}
+std::span<const StageKind> stage_kinds() {
+  return kStages;
+}
+std::span<const SinkKind> sink_kinds() {
+  return kSinks;
+}
 
 const SourceKind* find_source_kind(std::string_view kind, const config::Place& at,
                                    config::Diagnostics& diagnostics) {

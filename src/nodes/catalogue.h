@@ -1,4 +1,5 @@
-// The catalogue: every kind of source, step and sink there is. Adding a kind is one line in catalogue.cc.
+// The catalogue: every kind of source, step and sink there is. Adding a kind is one line in
+// catalogue.cc.
 #pragma once
 
 #include <functional>
@@ -51,7 +52,8 @@ std::span<const SourceKind> source_kinds();
 std::span<const StageKind> stage_kinds();
 std::span<const SinkKind> sink_kinds();
 
-// Null, and an error with the nearest name, for a kind there is not. `at` is where the kind is written.
+// Null, and an error with the nearest name, for a kind there is not. `at` is where the kind is
+// written.
 const SourceKind* find_source_kind(std::string_view kind, const config::Place& at,
                                    config::Diagnostics& diagnostics);
 const StageKind* find_stage_kind(std::string_view kind, const config::Place& at,

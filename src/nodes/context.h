@@ -34,12 +34,16 @@ struct StageContext {
   std::string edge_id;
   telemetry::Registry* metrics = nullptr;
 
-  // A model by its name in the config, bound to its contract: one binding per caller. Rows per call at most.
-  std::function<Result<std::unique_ptr<model::Binding>>(std::string_view name, std::size_t max_rows)> bind;
+  // A model by its name in the config, bound to its contract: one binding per caller. Rows per call
+  // at most.
+  std::function<Result<std::unique_ptr<model::Binding>>(std::string_view name,
+                                                        std::size_t max_rows)>
+      bind;
   // Names under models:, for hints.
   std::vector<std::string_view> models;
 
-  // Columns whose type is known at this step; each step adds its own. Others may exist: fields are learned from messages.
+  // Columns whose type is known at this step; each step adds its own. Others may exist: fields are
+  // learned from messages.
   Schema known;
 
   // What detect leaves for decide and for the records of decisions.

@@ -11,8 +11,9 @@
 
 namespace headwater {
 
-// The expression in `node` (a scalar whose text is `text`), over `known` columns and any that are learned later. Nothing after
-// an error, which is in `diagnostics` with a caret inside the expression.
+// The expression in `node` (a scalar whose text is `text`), over `known` columns and any that are
+// learned later. Nothing after an error, which is in `diagnostics` with a caret inside the
+// expression.
 std::optional<expr::Expression> compile_option(std::string_view text, const config::Node& node,
                                                const Schema& known, expr::Type want,
                                                config::Diagnostics& diagnostics);

@@ -1,4 +1,5 @@
-// BatchPool: batches of one worker, so that arenas and columns are reused instead of allocated. Not thread-safe.
+// BatchPool: batches of one worker, so that arenas and columns are reused instead of allocated. Not
+// thread-safe.
 #pragma once
 
 #include <cstddef>

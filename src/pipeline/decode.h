@@ -1,6 +1,8 @@
-// Decode: the step between a source and the append: bytes become columns, and each row gets its device and event time.
+// Decode: the step between a source and the append: bytes become columns, and each row gets its
+// device and event time.
 //
-// One per source and worker. Replayed rows pass through it again with the device and time that were stored.
+// One per source and worker. Replayed rows pass through it again with the device and time that were
+// stored.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +15,8 @@
 
 namespace headwater {
 
-// A row that could not be decoded, and why: "byte 17: expected a value". Goes to the dead-letter lane with its bytes.
+// A row that could not be decoded, and why: "byte 17: expected a value". Goes to the dead-letter
+// lane with its bytes.
 struct Undecoded {
   std::uint32_t row = 0;
   std::string reason;
@@ -23,9 +26,10 @@ class Decode {
  public:
   virtual ~Decode() = default;
 
-  // Adds columns; sets device and time of each row (of rows not flagged kRowReplayed), and identity with kRowDeclaredId where
-  // a message id is declared. Rows that fail are flagged kRowUndecoded and listed in `failed`; the selection is left to the
-  // caller. `unfit` counts values that did not fit their column and became null.
+  // Adds columns; sets device and time of each row (of rows not flagged kRowReplayed), and identity
+  // with kRowDeclaredId where a message id is declared. Rows that fail are flagged kRowUndecoded
+  // and listed in `failed`; the selection is left to the caller. `unfit` counts values that did not
+  // fit their column and became null.
   virtual Status decode(Batch& batch, std::vector<Undecoded>& failed, std::uint64_t& unfit) = 0;
 
   // Learned types. changed() is true once after they changed, so that the next commit carries them.

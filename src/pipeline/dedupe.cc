@@ -12,7 +12,7 @@ DedupeSet::DedupeSet(std::size_t capacity) : capacity_(capacity) {
 
 std::size_t DedupeSet::slot_of(const Id128& id) const {
   const std::size_t mask = table_.size() - 1;
-  std::size_t slot = std::hash<Id128>{}(id) & mask;
+  std::size_t slot = std::hash<Id128>{}(id)&mask;
   while (table_[slot] != kEmpty && ring_[table_[slot]] != id) {
     slot = (slot + 1) & mask;
   }

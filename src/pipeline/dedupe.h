@@ -1,8 +1,9 @@
-// DedupeSet: the last N declared message ids, so that a device that repeats a message after a lost acknowledgement does not
-// store it twice.
+// DedupeSet: the last N declared message ids, so that a device that repeats a message after a lost
+// acknowledgement does not store it twice.
 //
-// Bounded: the oldest id leaves when a new one comes to a full set, so a repeat is recognised for as long as fewer than N
-// other messages came between. Rebuilt at start from the newest stored rows. Not thread-safe.
+// Bounded: the oldest id leaves when a new one comes to a full set, so a repeat is recognised for
+// as long as fewer than N other messages came between. Rebuilt at start from the newest stored
+// rows. Not thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -33,7 +34,7 @@ class DedupeSet {
 
   std::size_t capacity_;
   std::vector<Id128> ring_;           // ids in order of arrival; empty until the first insert
-  std::vector<std::uint32_t> table_;    // open addressing, linear probing: index into ring_
+  std::vector<std::uint32_t> table_;  // open addressing, linear probing: index into ring_
   std::size_t next_ = 0;
   std::size_t count_ = 0;
 };

@@ -1,10 +1,13 @@
-// Source: takes bytes from outside into batches and says "got it" only when told that they are durable.
+// Source: takes bytes from outside into batches and says "got it" only when told that they are
+// durable.
 //
-// Thread rule: a source lives on one worker's loop, and every call comes from that thread. It never blocks.
+// Thread rule: a source lives on one worker's loop, and every call comes from that thread. It never
+// blocks.
 //
-// A source deals rows out by partition: one listener client, one broker connection, one file. Within a partition
-// positions ascend from 1 without reuse while the process lives. The worker calls acknowledge(partition, upto) when all
-// rows of that partition up to `upto` are durable (or were dropped for a reason that is counted), in ascending order.
+// A source deals rows out by partition: one listener client, one broker connection, one file.
+// Within a partition positions ascend from 1 without reuse while the process lives. The worker
+// calls acknowledge(partition, upto) when all rows of that partition up to `upto` are durable (or
+// were dropped for a reason that is counted), in ascending order.
 #pragma once
 
 #include <cstddef>
@@ -33,19 +36,21 @@ class Source {
  public:
   virtual ~Source() = default;
 
-  // Opens, binds, registers with the loop. An error here is a configuration error and ends the start.
+  // Opens, binds, registers with the loop. An error here is a configuration error and ends the
+  // start.
   virtual Status start(io::Loop& loop) = 0;
 
-  // Adds at most `room` rows to `batch`: payload, topic, sender, partition, position, received, arrived; identity where the
-  // source has a durable one (else zero). Views point into batch.arena(). Called every round, with room 0 while nothing
-  // can be taken, so that control traffic goes on. An error is counted and reported; the source stays in service and mends
+  // Adds at most `room` rows to `batch`: payload, topic, sender, partition, position, received,
+  // arrived; identity where the source has a durable one (else zero). Views point into
+  // batch.arena(). Called every round, with room 0 while nothing can be taken, so that control
+  // traffic goes on. An error is counted and reported; the source stays in service and mends
   // itself.
   virtual Result<More> take(std::size_t room, Batch& batch) = 0;
 
   virtual Status acknowledge(Partition partition, Position upto) = 0;
 
-  // True: stop taking but keep connections, so that what was taken can still be acknowledged. Also the back-pressure
-  // valve: control traffic goes on. False: take again.
+  // True: stop taking but keep connections, so that what was taken can still be acknowledged. Also
+  // the back-pressure valve: control traffic goes on. False: take again.
   virtual void pause(bool paused) = 0;
 
   // After the last acknowledge: say good-bye and close.
@@ -73,14 +78,16 @@ class StateReader {
 class Checkpointed {
  public:
   virtual ~Checkpointed() = default;
-  // What changed since the last call, as of the last take(): committed with the rows of that take, never before them.
-  // `upto` gets positions that become durable with it beside those of the rows: acknowledge() comes for them too.
+  // What changed since the last call, as of the last take(): committed with the rows of that take,
+  // never before them. `upto` gets positions that become durable with it beside those of the rows:
+  // acknowledge() comes for them too.
   virtual void save(StateWriter& state, std::vector<std::pair<Partition, Position>>& upto) = 0;
   // Before start().
   virtual Status restore(const StateReader& state) = 0;
 };
 
-// Ability of a source that refuses messages itself (access, size, quota): the `refused` of the conservation law.
+// Ability of a source that refuses messages itself (access, size, quota): the `refused` of the
+// conservation law.
 class Refusing {
  public:
   virtual ~Refusing() = default;

@@ -27,8 +27,7 @@ class TransactionState final : public StateWriter {
 
 class SpoolState final : public StateReader {
  public:
-  SpoolState(const Spool& spool, std::string prefix)
-      : spool_(spool), prefix_(std::move(prefix)) {}
+  SpoolState(const Spool& spool, std::string prefix) : spool_(spool), prefix_(std::move(prefix)) {}
 
   std::string get(std::string_view key) const override {
     return spool_.state(prefix_ + std::string(key));

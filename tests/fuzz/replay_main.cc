@@ -1,5 +1,5 @@
-// Runs a fuzz target without libFuzzer: over every file of its corpus folder, then over seeded mutations of them.
-// A build with -DHW_FUZZERS=ON explores with coverage feedback instead.
+// Runs a fuzz target without libFuzzer: over every file of its corpus folder, then over seeded
+// mutations of them. A build with -DHW_FUZZERS=ON explores with coverage feedback instead.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -73,6 +73,7 @@ int main(int argc, char** argv) {
       run(mutate(input, random));
     }
   }
-  std::printf("%zu corpus files, %zu inputs\n", files.size(), files.size() * (1 + kMutationsPerFile) + 1);
+  std::printf("%zu corpus files, %zu inputs\n", files.size(),
+              files.size() * (1 + kMutationsPerFile) + 1);
   return 0;
 }

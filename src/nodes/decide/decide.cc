@@ -126,8 +126,7 @@ std::unique_ptr<Stage> make_decide(const DecideOptions& options, const config::N
   AlarmOptions alarm;
   alarm.rule = options.rule;
   alarm.model_digest = context.model_digest;
-  alarm.episodes =
-      options.clear_when || options.on_delay || options.off_delay || options.cooldown;
+  alarm.episodes = options.clear_when || options.on_delay || options.off_delay || options.cooldown;
   alarm.has_clear = options.clear_when.has_value();
   alarm.on_delay = *on_delay;
   alarm.off_delay = *off_delay;

@@ -1,7 +1,8 @@
 // decide: turns scores into alerts.
 //
-// With `alert_when` alone every row for which it is true is an alert. With clear_when, on_delay, off_delay or cooldown it is an
-// alarm as in OPC UA Part 9 and ISA-18.2: one message when an episode is raised, one when it is cleared.
+// With `alert_when` alone every row for which it is true is an alert. With clear_when, on_delay,
+// off_delay or cooldown it is an alarm as in OPC UA Part 9 and ISA-18.2: one message when an
+// episode is raised, one when it is cleared.
 #pragma once
 
 #include <memory>
@@ -20,9 +21,9 @@ enum class AlertSeverity : std::uint8_t { kLow, kMedium, kHigh, kCritical };
 template <>
 inline constexpr auto config::kEnumNames<AlertSeverity> =
     config::enum_names<AlertSeverity>({{"low", AlertSeverity::kLow},
-                                  {"medium", AlertSeverity::kMedium},
-                                  {"high", AlertSeverity::kHigh},
-                                  {"critical", AlertSeverity::kCritical}});
+                                       {"medium", AlertSeverity::kMedium},
+                                       {"high", AlertSeverity::kHigh},
+                                       {"critical", AlertSeverity::kCritical}});
 
 struct DecideOptions {
   std::string alert_when = "score > 0.8";
@@ -49,24 +50,27 @@ inline constexpr auto config::kSchema<DecideOptions> = config::schema<DecideOpti
                    .doc = "Expression of type bool that ends an episode; without it a row that is "
                           "not alert-worthy does.",
                    .example = "\"score < 0.6\""}),
-    config::field(&DecideOptions::on_delay,
-                  {.name = "on_delay",
-                   .doc = "How long, or in how many of the last rows, `alert_when` must hold before "
-                          "an episode is raised.",
-                   .example = "\"3 of 5\""}),
-    config::field(&DecideOptions::off_delay,
-                  {.name = "off_delay",
-                   .doc = "How long, or in how many of the last rows, the clear condition must hold "
-                          "before the episode is cleared.",
-                   .example = "20s"}),
+    config::field(
+        &DecideOptions::on_delay,
+        {.name = "on_delay",
+         .doc = "How long, or in how many of the last rows, `alert_when` must hold before "
+                "an episode is raised.",
+         .example = "\"3 of 5\""}),
+    config::field(
+        &DecideOptions::off_delay,
+        {.name = "off_delay",
+         .doc = "How long, or in how many of the last rows, the clear condition must hold "
+                "before the episode is cleared.",
+         .example = "20s"}),
     config::field(&DecideOptions::cooldown,
                   {.name = "cooldown",
                    .doc = "Time after a clear in which no new episode is raised.",
                    .example = "5m"}),
-    config::field(&DecideOptions::hold_last,
-                  {.name = "hold_last",
-                   .doc = "For devices that report on change only: the last condition holds between "
-                          "rows."}),
+    config::field(
+        &DecideOptions::hold_last,
+        {.name = "hold_last",
+         .doc = "For devices that report on change only: the last condition holds between "
+                "rows."}),
     config::field(&DecideOptions::severity,
                   {.name = "severity", .doc = "AlertSeverity the alert carries."}),
     config::field(&DecideOptions::rule,
@@ -77,12 +81,11 @@ inline constexpr auto config::kSchema<DecideOptions> = config::schema<DecideOpti
                    .unit = "episodes",
                    .min = 1,
                    .audience = config::Audience::kTuning}),
-    config::field(&DecideOptions::max_keys,
-                  {.name = "max_keys",
-                   .doc = "Devices whose condition is remembered.",
-                   .unit = "devices",
-                   .min = 1,
-                   .audience = config::Audience::kTuning}));
+    config::field(&DecideOptions::max_keys, {.name = "max_keys",
+                                             .doc = "Devices whose condition is remembered.",
+                                             .unit = "devices",
+                                             .min = 1,
+                                             .audience = config::Audience::kTuning}));
 
 std::unique_ptr<Stage> make_decide(const DecideOptions& options, const config::Node& node,
                                    StageContext& context, config::Diagnostics& diagnostics);

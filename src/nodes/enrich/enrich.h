@@ -50,12 +50,12 @@ struct EnrichOptions {
 template <>
 inline constexpr auto config::kSchema<EnrichOptions> = config::schema<EnrichOptions>(
     "enrich", "Adds columns, computed or looked up.",
-    config::field(&EnrichOptions::set,
-                  {.name = "set",
-                   .doc = "New columns by name, each an expression; later ones may use earlier ones.",
-                   .example = "{pressure_ratio: \"pressure / rated_pressure\"}"}),
-    config::field(&EnrichOptions::lookup,
-                  {.name = "lookup", .doc = "Columns from a CSV table."}));
+    config::field(
+        &EnrichOptions::set,
+        {.name = "set",
+         .doc = "New columns by name, each an expression; later ones may use earlier ones.",
+         .example = "{pressure_ratio: \"pressure / rated_pressure\"}"}),
+    config::field(&EnrichOptions::lookup, {.name = "lookup", .doc = "Columns from a CSV table."}));
 
 std::unique_ptr<Stage> make_enrich(const EnrichOptions& options, const config::Node& node,
                                    StageContext& context, config::Diagnostics& diagnostics);

@@ -1,7 +1,8 @@
 // filter: keeps the rows for which an expression is true.
 //
-// As one of the first steps, before anything else, it stands in front of the append: what it drops is counted and not stored.
-// Behind another step it drops rows from scoring only; they stay in the store.
+// As one of the first steps, before anything else, it stands in front of the append: what it drops
+// is counted and not stored. Behind another step it drops rows from scoring only; they stay in the
+// store.
 #pragma once
 
 #include <memory>

@@ -26,7 +26,8 @@ class FileSink final : public Sink {
       lines += batch->row(row).payload;
       lines += '\n';
     }
-    // A write that failed half-way is overwritten by the next try: the size moves only when all is on disk.
+    // A write that failed half-way is overwritten by the next try: the size moves only when all is
+    // on disk.
     Status written = file_->pwrite(size_, lines);
     if (written) {
       written = file_->sync();

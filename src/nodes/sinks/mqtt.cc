@@ -78,7 +78,8 @@ class MqttSink final : public Sink {
       case mqtt::ClientState::kClosed:
         return "closed";
       default:
-        return client_->last_error().empty() ? "connecting" : "connecting: " + client_->last_error();
+        return client_->last_error().empty() ? "connecting"
+                                             : "connecting: " + client_->last_error();
     }
   }
 
@@ -97,16 +98,15 @@ class MqttSink final : public Sink {
   std::unique_ptr<mqtt::Client> client_;
   std::uint64_t next_id_ = 1;
   std::unordered_map<std::uint64_t, std::pair<Token, std::uint32_t>> open_;
-  std::string filled_;                  // reused
-  std::vector<mqtt::Outcome> polled_;   // reused
+  std::string filled_;                 // reused
+  std::vector<mqtt::Outcome> polled_;  // reused
   Answers answers_;
 };
 
 }  // namespace
 
 std::unique_ptr<Sink> make_mqtt_sink(const MqttSinkOptions& options, const config::Node& node,
-                                     const SinkContext& context,
-                                     config::Diagnostics& diagnostics) {
+                                     const SinkContext& context, config::Diagnostics& diagnostics) {
   mqtt::ClientOptions client;
   bool good = true;
   if (Status applied = mqtt::apply_url(options.url, &client); !applied) {
@@ -121,8 +121,8 @@ std::unique_ptr<Sink> make_mqtt_sink(const MqttSinkOptions& options, const confi
   if (!good) {
     return nullptr;
   }
-  client.client_id = options.client_id.empty() ? context.edge_id + "-" + context.name
-                                               : options.client_id;
+  client.client_id =
+      options.client_id.empty() ? context.edge_id + "-" + context.name : options.client_id;
   if (options.username) {
     client.username = options.username;
   }

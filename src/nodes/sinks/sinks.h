@@ -17,7 +17,8 @@ struct SinkContext {
   std::string edge_id;
 };
 
-// When alerts go to a sink: after their commit (and again until they are taken), or at once (may repeat after a crash).
+// When alerts go to a sink: after their commit (and again until they are taken), or at once (may
+// repeat after a crash).
 enum class Send : std::uint8_t { kDurable, kEarly };
 
 template <>
@@ -82,11 +83,11 @@ template <>
 inline constexpr auto config::kSchema<ClientTlsOptions> = config::schema<ClientTlsOptions>(
     "tls", "TLS towards a broker (used with mqtts://).",
     config::field(&ClientTlsOptions::ca,
-                  {.name = "ca", .doc = "PEM file of trusted authorities; the system's if not given."}),
+                  {.name = "ca",
+                   .doc = "PEM file of trusted authorities; the system's if not given."}),
     config::field(&ClientTlsOptions::certificate,
                   {.name = "certificate", .doc = "PEM file of the client's certificate."}),
-    config::field(&ClientTlsOptions::key,
-                  {.name = "key", .doc = "PEM file of its private key."}),
+    config::field(&ClientTlsOptions::key, {.name = "key", .doc = "PEM file of its private key."}),
     config::field(&ClientTlsOptions::verify,
                   {.name = "verify", .doc = "Checks the broker's certificate and host name."}));
 
@@ -132,7 +133,8 @@ inline constexpr auto config::kSchema<MqttSinkOptions> = config::schema<MqttSink
 
 // Null after an error, which is in the diagnostics. Nothing is opened before Sink::start().
 std::unique_ptr<Sink> make_stdout_sink(const StdoutOptions& options, const config::Node& node,
-                                       const SinkContext& context, config::Diagnostics& diagnostics);
+                                       const SinkContext& context,
+                                       config::Diagnostics& diagnostics);
 std::unique_ptr<Sink> make_file_sink(const FileSinkOptions& options, const config::Node& node,
                                      const SinkContext& context, config::Diagnostics& diagnostics);
 std::unique_ptr<Sink> make_mqtt_sink(const MqttSinkOptions& options, const config::Node& node,

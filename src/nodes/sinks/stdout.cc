@@ -15,7 +15,8 @@ std::string text_or(const nlohmann::json& alert, const char* key) {
   return found != alert.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
-// "2013-12-10T06:25:00Z RAISED  machine-1 anomaly score 0.912 (limit 0.8) since 2013-12-10T05:55:00Z"
+// "2013-12-10T06:25:00Z RAISED  machine-1 anomaly score 0.912 (limit 0.8) since
+// 2013-12-10T05:55:00Z"
 std::string describe(std::string_view json) {
   const nlohmann::json alert = nlohmann::json::parse(json, nullptr, false);
   if (!alert.is_object()) {

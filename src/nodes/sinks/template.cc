@@ -25,8 +25,8 @@ Result<RowTemplate> RowTemplate::parse(std::string_view text, std::string_view e
     } else if (name == "edge_id") {
       made.pieces_.push_back({Part::kText, std::string(edge_id)});
     } else {
-      return Error::invalid("unknown ${{{}}}; there are ${{device_id}}, ${{topic}} and ${{edge_id}}",
-                            name);
+      return Error::invalid(
+          "unknown ${{{}}}; there are ${{device_id}}, ${{topic}} and ${{edge_id}}", name);
     }
     text.remove_prefix(end + 1);
   }

@@ -57,12 +57,11 @@ inline constexpr auto config::kSchema<MqttSourceOptions> = config::schema<MqttSo
          .example = "[\"sensors/+/readings\"]",
          .min = 1,
          .required = true}),
-    config::field(
-        &MqttSourceOptions::qos,
-        {.name = "qos",
-         .doc = "Asked for. With 1 the broker sends again what was not acknowledged.",
-         .min = 0,
-         .max = 1}),
+    config::field(&MqttSourceOptions::qos,
+                  {.name = "qos",
+                   .doc = "Asked for. With 1 the broker sends again what was not acknowledged.",
+                   .min = 0,
+                   .max = 1}),
     config::field(&MqttSourceOptions::version, {.name = "version", .doc = "Protocol version."}),
     config::field(
         &MqttSourceOptions::client_id,

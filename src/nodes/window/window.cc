@@ -76,9 +76,10 @@ std::unique_ptr<Stage> make_window(const WindowStepOptions& options, const confi
     diagnostics.error(node, made.error().text());
     return nullptr;
   }
-  auto& late = context.metrics->counter("headwater_window_late_rows_total",
-                                        "Rows too late for their window; they are stored all the same.",
-                                        {{"pipeline", context.pipeline}});
+  auto& late =
+      context.metrics->counter("headwater_window_late_rows_total",
+                               "Rows too late for their window; they are stored all the same.",
+                               {{"pipeline", context.pipeline}});
   return std::make_unique<Window>(std::move(*made), late);
 }
 
