@@ -2,8 +2,7 @@
 //
 //   auto agent = HW_TRY(Agent::start(std::move(plan), {.version = "0.1.0"}));
 //   … until SIGTERM …
-//   agent->drain(std::chrono::seconds(20));   // stop taking, finish, commit, acknowledge,
-//   disconnect
+//   agent->drain(std::chrono::seconds(20));   // finish what was taken, then disconnect
 //
 // Thread rule: start, drain and the destructor from one thread; the rest from any.
 #pragma once
