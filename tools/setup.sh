@@ -127,6 +127,9 @@ done
 apt_install "${packages[@]}"
 npm_install third_party
 for purpose in "${purposes[@]}"; do
-  [ "$purpose" = test ] && npm_install tests/e2e/node
+  if [ "$purpose" = test ]; then
+    npm_install tests/e2e/node
+    npm_install tests/conformance/cel
+  fi
 done
 say "ready for: ${purposes[*]}"
