@@ -59,6 +59,8 @@ constexpr SinkKind sink(std::string_view kind) {
       }};
 }
 
+// One line a kind.
+// clang-format off
 constexpr std::array kSources = {
     source<MqttListenOptions, make_mqtt_listen>("mqtt_listen"),
     source<MqttSourceOptions, make_mqtt_source>("mqtt"),
@@ -66,8 +68,10 @@ constexpr std::array kSources = {
 };
 
 constexpr std::array kStages = {
-    stage<FilterOptions, make_filter>("filter", true), stage<EnrichOptions, make_enrich>("enrich"),
-    stage<WindowStepOptions, make_window>("window"),   stage<DetectOptions, make_detect>("detect"),
+    stage<FilterOptions, make_filter>("filter", true),
+    stage<EnrichOptions, make_enrich>("enrich"),
+    stage<WindowStepOptions, make_window>("window"),
+    stage<DetectOptions, make_detect>("detect"),
     stage<DecideOptions, make_decide>("decide"),
 };
 
@@ -76,6 +80,7 @@ constexpr std::array kSinks = {
     sink<FileSinkOptions, make_file_sink>("file"),
     sink<StdoutOptions, make_stdout_sink>("stdout"),
 };
+// clang-format on
 
 template <class Kind>
 const Kind* find(std::span<const Kind> kinds, std::string_view role, std::string_view kind,
