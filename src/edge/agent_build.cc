@@ -1,12 +1,15 @@
 // From a plan to running parts: spool, streams, workers, sources, pipelines, sinks.
 #include <algorithm>
+#include <charconv>
 #include <map>
+#include <set>
 
 #include "api/admin.h"
 #include "base/strings.h"
 #include "edge/parts.h"
 #include "edge/tap_json.h"
 #include "io/files.h"
+#include "pipeline/state.h"
 
 namespace headwater {
 namespace {
@@ -48,6 +51,21 @@ class Streams {
       changes_.state(std::string(kStreamPrefix) + name, blob);
     }
     return found->second;
+  }
+
+  // "<prefix><i>" with their numbers, by i: what earlier starts, perhaps with more workers, had.
+  std::map<std::size_t, std::uint16_t> indexed(const std::string& prefix) const {
+    std::map<std::size_t, std::uint16_t> found;
+    for (auto it = numbers_.lower_bound(prefix);
+         it != numbers_.end() && it->first.starts_with(prefix); ++it) {
+      const std::string_view rest = std::string_view(it->first).substr(prefix.size());
+      std::size_t index = 0;
+      const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), index);
+      if (error == std::errc() && end == rest.data() + rest.size()) {
+        found.emplace(index, it->second);
+      }
+    }
+    return found;
   }
 
   // Durable before any row carries them.
@@ -152,16 +170,23 @@ Scoring::Observer to_tap(api::TapHub& tap, std::string pipeline, std::string sco
   };
 }
 
+// One scoring per worker, and one for each worker of an earlier start that there is no more: what
+// it left unscored and unsent goes on where it was.
 Status make_pipeline(Agent::Parts& parts, Streams& streams, const std::string& name,
                      const PipelineConfig& config) {
   config::Diagnostics diagnostics;
   PlacedPipeline placed;
   placed.name = name;
-  for (const std::unique_ptr<Worker>& worker : parts.workers) {
+  std::size_t count = parts.workers.size();
+  if (const auto earlier = streams.indexed("scoring/" + name + "/"); !earlier.empty()) {
+    count = std::max(count, earlier.rbegin()->first + 1);
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    Worker& worker = *parts.workers[i % parts.workers.size()];
     PlannedSteps steps = parts.plan->make_steps(config, name, diagnostics);
     HW_TRY(diagnostics.status());
     Scoring::Parts scoring;
-    scoring.name = fmt::format("{}/{}", name, worker->index());
+    scoring.name = fmt::format("{}/{}", name, i);
     scoring.pipeline = name;
     scoring.stream = streams.number("scoring/" + scoring.name);
     scoring.stages = std::move(steps.stages);
@@ -179,7 +204,7 @@ Status make_pipeline(Agent::Parts& parts, Streams& streams, const std::string& n
     placed.score_column = steps.context.score_column;
     placed.detects.insert(placed.detects.end(), steps.context.detects.begin(),
                           steps.context.detects.end());
-    Scoring& added = worker->add(std::make_unique<Scoring>(std::move(scoring)));
+    Scoring& added = worker.add(std::make_unique<Scoring>(std::move(scoring)));
     added.observe(to_tap(parts.tap, name, placed.score_column));
     for (const std::unique_ptr<PlacedSink>& sink : parts.sinks) {
       if (std::find(config.alerts.begin(), config.alerts.end(), sink->name) ==
@@ -198,8 +223,9 @@ Status make_pipeline(Agent::Parts& parts, Streams& streams, const std::string& n
   return {};
 }
 
-// The newest stored ids, so that a repeat after a restart is known.
-Status remember_ids(Spool& spool, const std::vector<Intake*>& intakes) {
+// The newest stored ids of a source, so that a repeat after a restart is known.
+Status remember_ids(Spool& spool, const std::set<std::uint16_t>& streams,
+                    const std::vector<Intake*>& intakes) {
   const LaneStats lane = spool.stats().lanes[index_of(Lane::kReadings)];
   const std::uint64_t window = DedupeSet::kDefaultCapacity;
   const std::uint64_t from =
@@ -210,7 +236,8 @@ Status remember_ids(Spool& spool, const std::vector<Intake*>& intakes) {
       case ReadItem::kEnd:
         return {};
       case ReadItem::kRow:
-        if ((reader->row().row.flags & kRowDeclaredId) != 0) {
+        if ((reader->row().row.flags & kRowDeclaredId) != 0 &&
+            streams.contains(reader->row().stream)) {
           for (Intake* intake : intakes) {
             intake->remember(reader->row().row.identity);
           }
@@ -237,6 +264,7 @@ Status make_source(Agent::Parts& parts, Streams& streams, const PlacedPipeline& 
   placed.name = name;
   placed.kind = parts.plan->config().sources.find(name)->find("type")->text();
   placed.pipeline = pipeline.name;
+  std::set<std::uint16_t> served;
   for (std::size_t i = 0; i < parts.workers.size(); ++i) {
     Scoring& scoring = *pipeline.scorings[i];
     if (set.sources[i] == nullptr) {
@@ -254,9 +282,24 @@ Status make_source(Agent::Parts& parts, Streams& streams, const PlacedPipeline& 
     Intake& added = parts.workers[i]->add(std::make_unique<Intake>(std::move(intake)));
     scoring.add_stream(added.stream(), added.decode());
     placed.intakes.push_back(&added);
+    served.insert(added.stream());
+  }
+  // Rows of earlier starts whose worker is no more, or has this source no more.
+  std::set<std::uint16_t> numbers;
+  for (const auto& [index, number] :
+       streams.indexed(fmt::format("intake/{}/{}/", pipeline.name, name))) {
+    numbers.insert(number);
+    if (!served.contains(number)) {
+      std::unique_ptr<Decode> decode = set.make_decode();
+      // Types that cannot be read are learned anew.
+      (void)decode->restore(
+          SpoolState(*parts.spool, fmt::format("decode/{}/{}/", pipeline.name, name)));
+      pipeline.scorings[std::min(index, pipeline.scorings.size() - 1)]->add_stream(
+          number, std::move(decode));
+    }
   }
   if (set.declares_id) {
-    HW_TRY(remember_ids(*parts.spool, placed.intakes));
+    HW_TRY(remember_ids(*parts.spool, numbers, placed.intakes));
   }
   parts.sources.push_back(std::move(placed));
   return {};
@@ -267,10 +310,10 @@ Status start_servers(Agent::Parts& parts) {
   if (config.health.address) {
     http::Router router;
     HW_TRY(api::add_health_routes(router, parts.health, parts.metrics));
-    parts.health_server = HW_TRY(
-        http::Server::open({.address = config.health.address->text(), .name = "health"},
-                           std::move(router))
-            .with("health.address"));
+    parts.health_server =
+        HW_TRY(http::Server::open({.address = config.health.address->text(), .name = "health"},
+                                  std::move(router))
+                   .with("health.address"));
   }
   if (config.admin.address) {
     http::Router router;
@@ -300,8 +343,8 @@ Status build_agent(Agent::Parts& parts) {
   for (const auto& [name, config] : parts.plan->config().pipelines) {
     HW_TRY(make_pipeline(parts, streams, name, config).with("pipeline '{}'", name));
     for (const std::string& source : config.from) {
-      HW_TRY(make_source(parts, streams, parts.pipelines.back(), source)
-                 .with("source '{}'", source));
+      HW_TRY(
+          make_source(parts, streams, parts.pipelines.back(), source).with("source '{}'", source));
     }
   }
   HW_TRY(streams.save());
@@ -314,8 +357,8 @@ Status build_agent(Agent::Parts& parts) {
   }
   HW_TRY(start_servers(parts));
   for (const std::unique_ptr<Worker>& worker : parts.workers) {
-    api::HealthState::Heart& heart = parts.health.watch(
-        "worker-" + std::to_string(worker->index()), std::chrono::seconds(30));
+    api::HealthState::Heart& heart =
+        parts.health.watch("worker-" + std::to_string(worker->index()), std::chrono::seconds(30));
     heart.beat();
     HW_TRY(worker->start([&heart] { heart.beat(); }));
   }

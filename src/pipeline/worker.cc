@@ -85,6 +85,9 @@ bool Worker::round() {
   for (const std::unique_ptr<EarlyDelivery>& delivery : early_) {
     delivery->pump();
   }
+  if (!more && !finished() && ended() && settled()) {
+    finished_.store(true, std::memory_order_release);
+  }
   return more;
 }
 
@@ -116,12 +119,12 @@ void Worker::tick() {
   if (beat_) {
     beat_();
   }
-  const bool ended = std::all_of(intakes_.begin(), intakes_.end(),
-                                 [](const auto& intake) { return intake->ended(); });
-  if (ended && settled()) {
-    finished_.store(true, std::memory_order_release);
-  }
   loop_->after(kTickEvery, [this] { tick(); });
+}
+
+bool Worker::ended() const {
+  return std::all_of(intakes_.begin(), intakes_.end(),
+                     [](const auto& intake) { return intake->ended(); });
 }
 
 bool Worker::settled() const {

@@ -73,6 +73,7 @@ class Worker {
 
   bool round();
   void on_commit();
+  bool ended() const;
   bool settled() const;
   void check_drained();
   void tick();
