@@ -1,6 +1,5 @@
 #include "edge/plan.h"
 
-#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -243,28 +242,17 @@ StageContext Plan::context_for(const PipelineConfig& pipeline, std::string_view 
   return context;
 }
 
-std::size_t Plan::leading_filters(const PipelineConfig& pipeline) const {
-  std::size_t count = 0;
-  for (const config::Node& step : pipeline.steps) {
-    const config::Node::Entry* entry = step.only_entry();
-    const auto kind =
-        std::find_if(stage_kinds().begin(), stage_kinds().end(), [&](const StageKind& candidate) {
-          return entry != nullptr && candidate.kind == entry->name;
-        });
-    if (kind == stage_kinds().end() || !kind->filters) {
-      break;
-    }
-    ++count;
-  }
-  return count;
+PlannedSteps Plan::make_steps(const PipelineConfig& pipeline, std::string_view name,
+                              config::Diagnostics& diagnostics) const {
+  return make_steps(pipeline, name, false, diagnostics);
 }
 
 PlannedSteps Plan::make_steps(const PipelineConfig& pipeline, std::string_view name,
-                              config::Diagnostics& diagnostics) const {
+                              bool filters_only, config::Diagnostics& diagnostics) const {
   const WithOrigins with_origins(diagnostics, origins_);
   PlannedSteps made;
   made.context = context_for(pipeline, name);
-  const std::size_t leading = leading_filters(pipeline);
+  bool leading = true;
   for (std::size_t i = 0; i < pipeline.steps.size(); ++i) {
     const config::Node& step = pipeline.steps[i];
     const config::Node::Entry* entry = step.only_entry();
@@ -278,11 +266,16 @@ PlannedSteps Plan::make_steps(const PipelineConfig& pipeline, std::string_view n
     if (kind == nullptr) {
       continue;
     }
+    leading = leading && kind->filters;
+    if (filters_only && !leading) {
+      break;
+    }
     std::unique_ptr<Stage> stage = kind->make(entry->value, made.context, diagnostics);
     if (stage == nullptr) {
       continue;
     }
-    if (i < leading) {
+    leading = leading && stage->may_lead();
+    if (leading) {
       made.filters.push_back(std::move(stage));
     } else {
       made.stages.push_back(std::move(stage));
@@ -297,9 +290,7 @@ PlannedSteps Plan::make_steps(const PipelineConfig& pipeline, std::string_view n
 std::vector<std::unique_ptr<Stage>> Plan::make_filters(const PipelineConfig& pipeline,
                                                        std::string_view name,
                                                        config::Diagnostics& diagnostics) const {
-  PipelineConfig only = pipeline;
-  only.steps.resize(leading_filters(pipeline));
-  return make_steps(only, name, diagnostics).filters;
+  return make_steps(pipeline, name, true, diagnostics).filters;
 }
 
 SourceSet Plan::make_source(std::string_view name, const std::vector<io::Loop*>& loops,

@@ -65,7 +65,9 @@ class Plan {
   void check_references(config::Diagnostics& diagnostics) const;
   void load_models(config::Diagnostics& diagnostics);
   StageContext context_for(const PipelineConfig& pipeline, std::string_view name) const;
-  std::size_t leading_filters(const PipelineConfig& pipeline) const;
+  // With `filters_only` no step behind the filters in front of the append is made.
+  PlannedSteps make_steps(const PipelineConfig& pipeline, std::string_view name, bool filters_only,
+                          config::Diagnostics& diagnostics) const;
   std::string overrides_below(std::string_view path) const;
 
   EdgeConfig config_;

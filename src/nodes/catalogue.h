@@ -29,7 +29,8 @@ struct SourceKind {
 struct StageKind {
   std::string_view kind;
   const config::SchemaView& (*schema)();
-  // True: as one of the first steps it may stand in front of the append.
+  // True: as one of the first steps it may stand in front of the append, if Stage::may_lead() says
+  // so for the options given.
   bool filters;
   // Null after an error.
   std::unique_ptr<Stage> (*make)(const config::Node& node, StageContext& context,

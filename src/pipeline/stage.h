@@ -60,6 +60,11 @@ class Stage {
     return {};
   }
 
+  // Whether it may be one of the first steps, in front of the append, if its kind may
+  // (StageKind::filters): what it does with a row must depend on that row alone, because no state
+  // is kept there across a restart.
+  virtual bool may_lead() const { return false; }
+
   // State that decisions depend on, whole. Called between batches. restore() leaves everything as
   // it was on an error; the stage then begins anew, which is told and counted as trouble.
   virtual void save(StateWriter& state) { (void)state; }

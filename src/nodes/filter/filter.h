@@ -1,11 +1,14 @@
-// filter: keeps the rows for which an expression is true.
+// filter: keeps the rows for which an expression is true, that changed, or that are far enough
+// apart.
 //
 // As one of the first steps, before anything else, it stands in front of the append: what it drops
-// is counted and not stored. Behind another step it drops rows from scoring only; they stay in the
-// store.
+// is counted and not stored. Behind another step, and always with `deadband` or `rate_limit`, it
+// drops rows from scoring only; they stay in the store.
 #pragma once
 
+#include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "config/diagnostics.h"
@@ -15,19 +18,90 @@
 
 namespace headwater {
 
+struct FilterDeadbandOptions {
+  std::string field;
+  double band = 0;
+  std::string per = "device_id";
+};
+
+template <>
+inline constexpr auto config::kSchema<FilterDeadbandOptions> =
+    config::schema<FilterDeadbandOptions>(
+        "deadband", "Keeps rows whose value moved.",
+        config::field(&FilterDeadbandOptions::field, {.name = "field",
+                                                      .doc = "Field to compare: a number. A row "
+                                                             "without it is kept.",
+                                                      .example = "temperature",
+                                                      .required = true}),
+        config::field(
+            &FilterDeadbandOptions::band,
+            {.name = "band",
+             .doc = "A row is kept when its value differs by more than this from the last "
+                    "one kept; 0 keeps every change.",
+             .example = "0.5",
+             .min = 0,
+             .required = true}),
+        config::field(&FilterDeadbandOptions::per,
+                      {.name = "per",
+                       .doc = "Column of the key: rows are compared with those of the same key."}));
+
+struct FilterRateLimitOptions {
+  config::Duration every{0};
+  std::string per = "device_id";
+};
+
+template <>
+inline constexpr auto config::kSchema<FilterRateLimitOptions> =
+    config::schema<FilterRateLimitOptions>(
+        "rate_limit", "Keeps rows that are far enough apart in event time.",
+        config::field(&FilterRateLimitOptions::every,
+                      {.name = "every",
+                       .doc = "A row is kept when its event time is at least this far from that of "
+                              "the last one kept.",
+                       .example = "1s",
+                       .required = true}),
+        config::field(&FilterRateLimitOptions::per,
+                      {.name = "per",
+                       .doc = "Column of the key: each of its values has a limit of "
+                              "its own."}));
+
 struct FilterOptions {
-  std::string when;
+  std::optional<std::string> when;
+  std::optional<std::string> drop_when;
+  std::optional<FilterDeadbandOptions> deadband;
+  std::optional<FilterRateLimitOptions> rate_limit;
+  std::size_t max_keys = 10'000;
+  Status validate() const;
 };
 
 template <>
 inline constexpr auto config::kSchema<FilterOptions> = config::schema<FilterOptions>(
-    "filter", "Keeps the rows for which `when` is true; a row whose value is missing is dropped.",
+    "filter",
+    "Keeps the rows that pass all that is given. With `deadband` or `rate_limit` it always stands "
+    "behind the store: what it drops is stored and not scored.",
     config::field(&FilterOptions::when,
                   {.name = "when",
-                   .doc = "Expression of type bool over the row's columns.",
+                   .doc = "Expression of type bool: keeps the rows for which it is true. A row "
+                          "whose value is missing is dropped.",
                    .example = "\"temperature > -40.0 && temperature < 400.0\"",
-                   .required = true,
-                   .shorthand = true}));
+                   .shorthand = true}),
+    config::field(&FilterOptions::drop_when,
+                  {.name = "drop_when",
+                   .doc = "Expression of type bool: drops the rows for which it is true. A row "
+                          "whose value is missing is kept.",
+                   .example = "\"status == 'test'\""}),
+    config::field(&FilterOptions::deadband,
+                  {.name = "deadband", .doc = "Keeps rows whose value moved."}),
+    config::field(&FilterOptions::rate_limit,
+                  {.name = "rate_limit",
+                   .doc = "Keeps rows that are far enough apart in event time."}),
+    config::field(&FilterOptions::max_keys,
+                  {.name = "max_keys",
+                   .doc = "Keys whose last kept row is remembered; the one unseen for longest is "
+                          "forgotten first, and its next row is kept.",
+                   .unit = "keys",
+                   .min = 1,
+                   .audience = config::Audience::kTuning}));
 
 std::unique_ptr<Stage> make_filter(const FilterOptions& options, const config::Node& node,
                                    StageContext& context, config::Diagnostics& diagnostics);
