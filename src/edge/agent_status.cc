@@ -155,6 +155,7 @@ Json describe_sink(const PlacedSink& sink) {
                {"delivered", counts.delivered.get()},
                {"retried", counts.retried.get()},
                {"rejected", counts.rejected.get()},
+               {"expired", counts.expired.get()},
                {"trouble", sink.trouble()}};
   if (sink.delivery != nullptr) {
     json["pending"] = sink.delivery->pending();
@@ -284,6 +285,9 @@ void register_metrics(Agent::Parts& parts) {
             {{"sink", sink->name}}, [counts] { return counts->delivered.get(); });
     counter("headwater_sink_rejected_alerts_total", "Alerts the receiver refused for good.",
             {{"sink", sink->name}}, [counts] { return counts->rejected.get(); });
+    counter("headwater_sink_expired_alerts_total",
+            "Alerts too old to act on when their turn came (max_age).", {{"sink", sink->name}},
+            [counts] { return counts->expired.get(); });
   }
   const Spool* spool = parts.spool.get();
   gauge("headwater_store_size_bytes", "Size of the spool on disk.", {},

@@ -11,6 +11,7 @@ Delivery::Delivery(Parts parts) : parts_(std::move(parts)), trouble_("sink", par
       parts_.spool->cursor("sink/" + parts_.name, Lane::kAlerts, kAllStreams).value_or(0);
   cursor_.set(saved_cursor_);
   read_upto_ = saved_cursor_;
+  first_own_ = parts_.spool->stats().lanes[index_of(Lane::kAlerts)].next_sequence;
 }
 
 Delivery::~Delivery() {
@@ -27,7 +28,21 @@ void Delivery::pump() {
   }
   take_outcomes();
   move_cursor();
+  note_waiting();
   arm();
+}
+
+// While nothing is read, the time of what is committed is kept.
+void Delivery::note_waiting() {
+  if (retrying_ == 0 && in_flight_.size() < kWindow) {
+    return;
+  }
+  const Ticket committed = parts_.spool->committed();
+  if (committed != noted_) {
+    noted_ = committed;
+    made_.note(parts_.spool->stats().lanes[index_of(Lane::kAlerts)].next_sequence - 1,
+               io::mono_now());
+  }
 }
 
 bool Delivery::submit_next() {
@@ -68,6 +83,8 @@ bool Delivery::submit_next() {
       row.received = stored.row.received;
       row.identity = stored.row.identity;
       row.sequence = stored.sequence;
+      row.arrived = made_.of(stored.sequence, io::mono_now());
+      row.flags = stored.sequence < first_own_ ? kRowReplayed : 0U;
       batch->add_row(row);
       item.row = std::move(batch);
       item.token = next_token_++;
@@ -77,6 +94,7 @@ bool Delivery::submit_next() {
     }
   }
   read_upto_ = item.sequence;
+  made_.forget(read_upto_);
   in_flight_.push_back(std::move(item));
   return true;
 }
@@ -131,6 +149,10 @@ void Delivery::take_outcomes() {
           item->state = State::kDone;
           counts_.rejected.add(1);
           trouble_.set("the receiver refused an alert for good");
+          break;
+        case Verdict::kExpired:
+          item->state = State::kDone;
+          counts_.expired.add(1);
           break;
       }
     }
@@ -216,6 +238,8 @@ void EarlyDelivery::pump() {
       if (outcomes[i].verdict == Verdict::kOk) {
         counts_.delivered.add(1);
         trouble_.clear();
+      } else if (outcomes[i].verdict == Verdict::kExpired) {
+        counts_.expired.add(1);
       } else {
         counts_.rejected.add(1);
       }

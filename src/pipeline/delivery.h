@@ -22,6 +22,7 @@
 #include "base/time.h"
 #include "io/loop.h"
 #include "pipeline/counts.h"
+#include "pipeline/made_times.h"
 #include "pipeline/sink.h"
 #include "pipeline/trouble.h"
 #include "store/spool.h"
@@ -34,6 +35,7 @@ struct DeliveryCounts {
   Count delivered;
   Count retried;   // times a row had to wait to be submitted again
   Count rejected;  // refused for good; of an early sink: not taken at the first try
+  Count expired;   // too old to act on when their turn came
 };
 
 class Delivery {
@@ -85,6 +87,7 @@ class Delivery {
   void take_outcomes();
   void resubmit();
   void move_cursor();
+  void note_waiting();
   void arm();
 
   Parts parts_;
@@ -97,6 +100,9 @@ class Delivery {
   std::uint64_t saved_cursor_ = 0;
   std::uint64_t read_upto_ = 0;
   Ticket read_all_of_ = ~Ticket{0};  // the reader has seen everything up to this ticket
+  std::uint64_t first_own_ = 1;      // alerts before it were made by an earlier process
+  MadeTimes made_;                   // of alerts that are not read yet
+  Ticket noted_ = 0;
   MonoTime last_save_;
   MonoTime last_retry_;
   io::TimerId timer_ = 0;

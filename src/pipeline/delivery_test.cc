@@ -256,6 +256,39 @@ TEST_F(DeliveryTest, AfterARestartGoesOnBehindTheCursor) {
   EXPECT_THAT(taken->payloads, ElementsAre("4", "5"));
 }
 
+TEST_F(DeliveryTest, SaysWhichAlertsAnEarlierProcessMade) {
+  alerts(1, 2);
+  crash();
+  alerts(3, 3);
+  delivery->pump();
+  ASSERT_THAT(taken->payloads, ElementsAre("1", "2", "3"));
+  EXPECT_TRUE(taken->made[0].second);
+  EXPECT_TRUE(taken->made[1].second);
+  EXPECT_FALSE(taken->made[2].second);
+}
+
+TEST_F(DeliveryTest, AnAlertThatWaitsBehindTheWindowKeepsTheTimeItWasMade) {
+  const int window = static_cast<int>(Delivery::kWindow);
+  taken->answers = false;
+  alerts(1, window + 1);
+  delivery->pump();
+  ASSERT_EQ(taken->made.size(), Delivery::kWindow);
+  const MonoTime before = io::mono_now();
+  taken->outcomes.push_back({taken->tokens[0], 0, Verdict::kOk});
+  delivery->pump();
+  ASSERT_EQ(taken->made.size(), Delivery::kWindow + 1);
+  EXPECT_LE(taken->made.back().first, before);
+}
+
+TEST_F(DeliveryTest, AnAlertThatIsTooOldIsCountedAndPassed) {
+  taken->verdict = Verdict::kExpired;
+  alerts(1, 2);
+  delivery->pump();
+  EXPECT_EQ(delivery->counts().expired.get(), 2U);
+  EXPECT_EQ(delivery->counts().rejected.get(), 0U);
+  EXPECT_TRUE(delivery->settled());
+}
+
 TEST_F(DeliveryTest, OnlyACrashRepeatsAndThenOnlyTheLast) {
   cursor_every = std::chrono::hours(1);
   stop();

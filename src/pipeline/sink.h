@@ -1,7 +1,8 @@
 // Sink: hands rows to the outside: a broker, a file, a terminal.
 //
-// Thread rule: a sink lives on one loop, every call comes from that thread, and none blocks longer than a local write.
-// Rows submitted under one token are answered one by one; the caller keeps no more than `window()` rows unanswered.
+// Thread rule: a sink lives on one loop, every call comes from that thread, and none blocks longer
+// than a local write. Rows submitted under one token are answered one by one; the caller keeps no
+// more than `window()` rows unanswered.
 #pragma once
 
 #include <cstddef>
@@ -20,9 +21,10 @@ using BatchRef = std::shared_ptr<const Batch>;
 using Token = std::uint64_t;
 
 enum class Verdict : std::uint8_t {
-  kOk,      // the receiver has it
-  kRetry,   // not now: submit it again later
-  kReject,  // never: count it and go on
+  kOk,       // the receiver has it
+  kRetry,    // not now: submit it again later
+  kReject,   // never: count it and go on
+  kExpired,  // too old to act on: never, as the sink's max_age wants it
 };
 
 struct Outcome {
@@ -36,7 +38,9 @@ class Sink {
   virtual ~Sink() = default;
 
   virtual Status start(io::Loop& loop) = 0;
-  // All selected rows of the batch. kUnavailable: nothing was taken, try later.
+  // All selected rows of the batch. kUnavailable: nothing was taken, try later. `arrived` of a row
+  // is when its alert was made in this process (zero: just now); with kRowReplayed it was made by
+  // an earlier one.
   virtual Status submit(BatchRef batch, Token token) = 0;
   // Writes up to outcomes.size() outcomes, returns how many.
   virtual std::size_t poll(std::span<Outcome> outcomes) = 0;

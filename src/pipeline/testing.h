@@ -304,6 +304,7 @@ struct Taken {
   Verdict verdict = Verdict::kOk;
   std::vector<std::string> payloads;  // of accepted submits, in order
   std::vector<Token> tokens;
+  std::vector<std::pair<MonoTime, bool>> made;  // of each: when, and whether by an earlier process
   std::deque<Outcome> outcomes;
   std::size_t submits = 0;
   bool closed = false;
@@ -322,6 +323,8 @@ class FakeSink final : public Sink {
     for (const std::uint32_t row : batch->selection()) {
       taken_->payloads.emplace_back(batch->row(row).payload);
       taken_->tokens.push_back(token);
+      const Row& sent = batch->row(row);
+      taken_->made.emplace_back(sent.arrived, (sent.flags & kRowReplayed) != 0);
       if (taken_->answers) {
         taken_->outcomes.push_back({token, row, taken_->verdict});
       }
