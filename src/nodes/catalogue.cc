@@ -10,6 +10,8 @@
 #include "nodes/detect/detect.h"
 #include "nodes/enrich/enrich.h"
 #include "nodes/filter/filter.h"
+#include "nodes/sinks/exec.h"
+#include "nodes/sinks/http.h"
 #include "nodes/sources/file.h"
 #include "nodes/sources/mqtt.h"
 #include "nodes/sources/mqtt_listen.h"
@@ -77,6 +79,8 @@ constexpr std::array kStages = {
 
 constexpr std::array kSinks = {
     sink<MqttSinkOptions, make_mqtt_sink>("mqtt"),
+    sink<HttpSinkOptions, make_http_sink>("http"),
+    sink<ExecSinkOptions, make_exec_sink>("exec"),
     sink<FileSinkOptions, make_file_sink>("file"),
     sink<StdoutOptions, make_stdout_sink>("stdout"),
 };

@@ -9,47 +9,116 @@ namespace {
 
 class FileSink final : public Sink {
  public:
-  explicit FileSink(std::string path) : path_(std::move(path)) {}
+  explicit FileSink(FileSinkOptions options)
+      : options_(std::move(options)), path_(options_.path.text) {}
 
   Status start(io::Loop&) override {
-    file_ = HW_TRY(io::real_files().open(path_, io::OpenMode::kCreate));
-    size_ = HW_TRY(file_->size());
-    return {};
+    closed_ = false;
+    return open();
   }
 
   Status submit(BatchRef batch, Token token) override {
-    if (file_ == nullptr) {
+    if (closed_) {
       return Error::unavailable("'{}' is closed", path_);
     }
     std::string lines;
-    for (const std::uint32_t row : batch->selection()) {
-      lines += batch->row(row).payload;
+    const std::span<const std::uint32_t> rows = batch->selection();
+    std::size_t written = 0;  // of rows
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const std::string_view line = batch->row(rows[i]).payload;
+      if (is_full(lines.size(), line.size() + 1)) {
+        Status rotated = append(lines);
+        if (rotated) {
+          for (; written < i; ++written) {
+            answers_.add(token, rows[written], Verdict::kOk);
+          }
+          lines.clear();
+          rotated = rotate();
+        }
+        if (!rotated) {
+          return give_back(token, rows, written, rotated.error());
+        }
+      }
+      lines += line;
       lines += '\n';
     }
-    // A write that failed half-way is overwritten by the next try: the size moves only when all is
-    // on disk.
-    Status written = file_->pwrite(size_, lines);
-    if (written) {
-      written = file_->sync();
+    if (const Status appended = append(lines); !appended) {
+      return give_back(token, rows, written, appended.error());
     }
-    if (!written) {
-      return Error(Code::kUnavailable, written.error().text());
-    }
-    size_ += lines.size();
-    for (const std::uint32_t row : batch->selection()) {
-      answers_.add(token, row, Verdict::kOk);
+    for (; written < rows.size(); ++written) {
+      answers_.add(token, rows[written], Verdict::kOk);
     }
     return {};
   }
 
   std::size_t poll(std::span<Outcome> outcomes) override { return answers_.poll(outcomes); }
-  std::string state() const override { return file_ == nullptr ? "closed" : "open"; }
-  void close() override { file_.reset(); }
+  std::string state() const override { return closed_ ? "closed" : "open"; }
+  void close() override {
+    closed_ = true;
+    file_.reset();
+  }
 
  private:
-  std::string path_;
-  std::unique_ptr<io::File> file_;
+  Status open() {
+    file_ = HW_TRY(io::real_files().open(path_, io::OpenMode::kCreate));
+    size_ = HW_TRY(file_->size());
+    return {};
+  }
+
+  bool is_full(std::size_t waiting, std::size_t more) const {
+    return options_.max_bytes && size_ + waiting > 0 &&
+           size_ + waiting + more > options_.max_bytes->bytes;
+  }
+
+  // A write that failed half-way is overwritten by the next try: the size moves only when all is on
+  // disk.
+  Status append(std::string_view lines) {
+    if (file_ == nullptr) {
+      HW_TRY(open());
+    }
+    if (lines.empty()) {
+      return {};
+    }
+    HW_TRY(file_->pwrite(size_, lines));
+    HW_TRY(file_->sync());
+    size_ += lines.size();
+    return {};
+  }
+
+  // PATH becomes PATH.1, PATH.1 becomes PATH.2, and so on; the oldest is overwritten.
+  Status rotate() {
+    io::Files& files = io::real_files();
+    for (int i = options_.keep; i > 0; --i) {
+      const std::string from = i == 1 ? path_ : fmt::format("{}.{}", path_, i - 1);
+      const Status renamed = files.rename(from, fmt::format("{}.{}", path_, i));
+      if (!renamed && renamed.error().code() != Code::kNotFound) {
+        return renamed.error();
+      }
+    }
+    file_.reset();
+    HW_TRY(open());
+    const std::size_t slash = path_.rfind('/');
+    return files.sync_dir(slash == std::string::npos ? "." : path_.substr(0, slash + 1));
+  }
+
+  // Rows that are on disk are answered already; kUnavailable only where none is.
+  Status give_back(Token token, std::span<const std::uint32_t> rows, std::size_t written,
+                   const Error& error) {
+    if (written == 0) {
+      return Error(Code::kUnavailable, error.text());
+    }
+    for (; written < rows.size(); ++written) {
+      answers_.add(token, rows[written], Verdict::kRetry);
+    }
+    return {};
+  }
+
+  const FileSinkOptions options_;
+  const std::string path_;
+  std::unique_ptr<io::File>
+      file_;  // null when it is closed, or could not be opened after a rotation
   std::uint64_t size_ = 0;
+  bool closed_ = true;
   Answers answers_;
 };
 
@@ -57,7 +126,7 @@ class FileSink final : public Sink {
 
 std::unique_ptr<Sink> make_file_sink(const FileSinkOptions& options, const config::Node&,
                                      const SinkContext&, config::Diagnostics&) {
-  return std::make_unique<FileSink>(options.path.text);
+  return std::make_unique<FileSink>(options);
 }
 
 }  // namespace headwater

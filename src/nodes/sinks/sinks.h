@@ -1,4 +1,4 @@
-// Options and makers of the sinks: stdout, file, mqtt.
+// What all sinks share, and options and makers of stdout, file and mqtt.
 #pragma once
 
 #include <cstdint>
@@ -59,6 +59,8 @@ inline constexpr auto config::kSchema<StdoutOptions> = config::schema<StdoutOpti
 
 struct FileSinkOptions {
   config::Path path;
+  std::optional<config::ByteSize> max_bytes;
+  int keep = 5;
   SendOptions sending;
 };
 
@@ -69,6 +71,17 @@ inline constexpr auto config::kSchema<FileSinkOptions> = config::schema<FileSink
                                            .doc = "The file; made when it does not exist.",
                                            .example = "alerts.jsonl",
                                            .required = true}),
+    config::field(&FileSinkOptions::max_bytes,
+                  {.name = "max_bytes",
+                   .doc = "Size from which the file is renamed to PATH.1, and PATH.1 to PATH.2, "
+                          "before the next line; not limited if not given.",
+                   .example = "64MiB",
+                   .min = config::ByteSize{1}}),
+    config::field(&FileSinkOptions::keep, {.name = "keep",
+                                           .doc = "Renamed files that are kept, with max_bytes.",
+                                           .unit = "files",
+                                           .min = 1,
+                                           .max = 1000}),
     config::field(&FileSinkOptions::sending,
                   {.name = "sending", .doc = "When alerts are sent.", .flatten = true}));
 
@@ -81,7 +94,7 @@ struct ClientTlsOptions {
 
 template <>
 inline constexpr auto config::kSchema<ClientTlsOptions> = config::schema<ClientTlsOptions>(
-    "tls", "TLS towards a broker (used with mqtts://).",
+    "tls", "TLS towards a broker or server (used with mqtts:// and https://).",
     config::field(&ClientTlsOptions::ca,
                   {.name = "ca",
                    .doc = "PEM file of trusted authorities; the system's if not given."}),
@@ -89,7 +102,7 @@ inline constexpr auto config::kSchema<ClientTlsOptions> = config::schema<ClientT
                   {.name = "certificate", .doc = "PEM file of the client's certificate."}),
     config::field(&ClientTlsOptions::key, {.name = "key", .doc = "PEM file of its private key."}),
     config::field(&ClientTlsOptions::verify,
-                  {.name = "verify", .doc = "Checks the broker's certificate and host name."}));
+                  {.name = "verify", .doc = "Checks the receiver's certificate and host name."}));
 
 struct MqttSinkOptions {
   std::string url;
