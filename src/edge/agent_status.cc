@@ -58,8 +58,7 @@ Json describe_source(const PlacedSource& source) {
   const SourceSums sums = sums_of(source);
   Json json = {{"name", source.name}, {"type", source.kind}, {"pipeline", source.pipeline}};
   if (!source.intakes.empty()) {
-    if (const auto* listening =
-            dynamic_cast<const Listening*>(&source.intakes.front()->source())) {
+    if (const auto* listening = dynamic_cast<const Listening*>(&source.intakes.front()->source())) {
       json["address"] = listening->address();
       json["connections"] = sums.connections;
     }
@@ -104,22 +103,22 @@ Json describe_pipeline(const PlacedPipeline& pipeline) {
     calls += detect->calls.load();
     given += detect->scored.load() + detect->failed.load();
   }
-  return {{"name", pipeline.name},
-          {"rows", total.rows.get()},
-          {"replayed", total.replayed.get()},
-          {"scored", total.scored.get()},
-          {"unscored", total.unscored.get()},
-          {"failed_batches", total.failed.get()},
-          {"alerts", total.alerts.get()},
-          {"cleared", total.cleared.get()},
-          {"pending_rows", total.pending_rows.get()},
-          {"behind_rows", total.behind_rows.get()},
-          {"model_calls", calls},
-          {"rows_per_call",
-           calls == 0 ? 0.0 : static_cast<double>(given) / static_cast<double>(calls)},
-          {"latency_p50_s", latency.quantile(0.5)},
-          {"latency_p99_s", latency.quantile(0.99)},
-          {"trouble", trouble}};
+  return {
+      {"name", pipeline.name},
+      {"rows", total.rows.get()},
+      {"replayed", total.replayed.get()},
+      {"scored", total.scored.get()},
+      {"unscored", total.unscored.get()},
+      {"failed_batches", total.failed.get()},
+      {"alerts", total.alerts.get()},
+      {"cleared", total.cleared.get()},
+      {"pending_rows", total.pending_rows.get()},
+      {"behind_rows", total.behind_rows.get()},
+      {"model_calls", calls},
+      {"rows_per_call", calls == 0 ? 0.0 : static_cast<double>(given) / static_cast<double>(calls)},
+      {"latency_p50_s", latency.quantile(0.5)},
+      {"latency_p99_s", latency.quantile(0.99)},
+      {"trouble", trouble}};
 }
 
 Json describe_store(const Spool& spool) {
@@ -167,13 +166,12 @@ Json describe_sink(const PlacedSink& sink) {
 
 std::string describe_agent(const Agent::Parts& parts) {
   const EdgeConfig& config = parts.plan->config();
-  Json json = {
-      {"edge_id", config.edge.id},
-      {"version", parts.options.version},
-      {"revision", fmt::format("{:016x}", parts.plan->revision())},
-      {"uptime_s", static_cast<double>((io::mono_now() - parts.started).count()) * 1e-9},
-      {"ready", parts.health.ready()},
-      {"workers", config.workers}};
+  Json json = {{"edge_id", config.edge.id},
+               {"version", parts.options.version},
+               {"revision", fmt::format("{:016x}", parts.plan->revision())},
+               {"uptime_s", static_cast<double>((io::mono_now() - parts.started).count()) * 1e-9},
+               {"ready", parts.health.ready()},
+               {"workers", config.workers}};
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   const auto seconds = [](const timeval& time) {
@@ -214,9 +212,8 @@ void register_metrics(Agent::Parts& parts) {
   const auto counter = [&](std::string_view name, std::string_view help, telemetry::Labels labels,
                            std::function<std::uint64_t()> read) {
     parts.callbacks.push_back(
-        metrics.counter_from(name, help, std::move(labels), [read = std::move(read)] {
-          return static_cast<double>(read());
-        }));
+        metrics.counter_from(name, help, std::move(labels),
+                             [read = std::move(read)] { return static_cast<double>(read()); }));
   };
   const auto gauge = [&](std::string_view name, std::string_view help, telemetry::Labels labels,
                          std::function<double()> read) {
@@ -296,9 +293,8 @@ void register_metrics(Agent::Parts& parts) {
           [spool] { return spool->stats().commits; });
   counter("headwater_store_written_bytes_total", "Bytes written to the disk.", {},
           [spool] { return spool->stats().written_bytes; });
-  gauge("headwater_store_commit_p99_seconds", "99th percentile of the last commits.", {}, [spool] {
-    return static_cast<double>(spool->stats().commit_p99.count()) * 1e-9;
-  });
+  gauge("headwater_store_commit_p99_seconds", "99th percentile of the last commits.", {},
+        [spool] { return static_cast<double>(spool->stats().commit_p99.count()) * 1e-9; });
   for (const Lane lane : kAllLanes) {
     counter("headwater_store_rows_total", "Rows committed by this process.",
             {{"lane", std::string(lane_name(lane))}},
