@@ -159,9 +159,9 @@ class Edge:
             total += int((task / "schedstat").read_text().split()[0])
         return total * 1e-9
 
-    def rows(self, lane):
-        """Stored rows of a lane, as `store cat` prints them."""
-        out = run_cli("store", "cat", self.folder / "data", "--lane", lane, "--json")
+    def rows(self, lane, *more):
+        """Stored rows of a lane, as `store cat` prints them; `more` are options of it."""
+        out = run_cli("store", "cat", self.folder / "data", "--lane", lane, "--json", *more)
         return [json.loads(line) for line in out.splitlines()]
 
     def verify(self):

@@ -108,3 +108,73 @@ class Subscriber(threading.Thread):
         self.process.kill()
         self.process.wait()
         self.join()
+
+
+class Proxy:
+    """Passes TCP connections on to `target` from a port of its own.
+
+    `limits` says of the first connections how many bytes the client gets; the rest is kept from it, as by a link that died
+    one way, until cut() ends the connection. Later connections have no limit.
+    """
+
+    def __init__(self, target, limits=()):
+        self.target = target
+        self.kept = 0                # bytes that a client did not get
+        self._limits = list(limits)
+        self._pairs = []
+        self._lock = threading.Lock()
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self.port = self._door.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._door.close()
+        self.cut()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self._door.accept()
+            except OSError:
+                return
+            try:
+                edge = socket.create_connection(self.target, timeout=5)
+            except OSError:
+                client.close()
+                continue
+            limit = self._limits.pop(0) if self._limits else None
+            with self._lock:
+                self._pairs.append((client, edge))
+            threading.Thread(target=self._pass_on, args=(client, edge, None), daemon=True).start()
+            threading.Thread(target=self._pass_on, args=(edge, client, limit), daemon=True).start()
+
+    def _pass_on(self, source, sink, limit):
+        try:
+            while data := source.recv(65536):
+                if limit is not None:
+                    self.kept += max(len(data) - limit, 0)
+                    data = data[:limit]
+                    limit -= len(data)
+                sink.sendall(data)
+        except OSError:
+            pass
+        for end in (source, sink):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def cut(self):
+        with self._lock:
+            pairs, self._pairs = self._pairs, []
+            self.kept = 0
+        for pair in pairs:
+            for end in pair:
+                try:
+                    end.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+                end.close()
