@@ -40,6 +40,16 @@ Column& Batch::add_column(std::string_view name, Type type) {
   return columns_[index];
 }
 
+void Batch::drop_column(std::string_view name) {
+  const auto index = schema_.find(name);
+  if (!index) {
+    return;
+  }
+  spare_.push_back(std::move(columns_[*index]));
+  columns_.erase(columns_.begin() + static_cast<std::ptrdiff_t>(*index));
+  schema_.erase(*index);
+}
+
 Column* Batch::find(std::string_view name) {
   const auto index = schema_.find(name);
   return index ? &columns_[*index] : nullptr;

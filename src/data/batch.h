@@ -70,9 +70,12 @@ class Batch {
   std::span<const Row> all_rows() const { return rows_; }
 
   // Columns, in the order they were added. add_column() replaces one of the same name; all rows
-  // start null. References to columns are good until the next add_column() or clear().
+  // start null. drop_column() moves those behind it up; a name that is not there is
+  // left alone. References to columns are good until the next add_column(), drop_column() or
+  // clear().
   const Schema& schema() const { return schema_; }
   Column& add_column(std::string_view name, Type type);
+  void drop_column(std::string_view name);
   Column* find(std::string_view name);
   const Column* find(std::string_view name) const;
   Column& column(std::size_t index) { return columns_[index]; }

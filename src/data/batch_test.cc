@@ -52,6 +52,19 @@ TEST(Batch, AddingAColumnAgainReplacesIt) {
   EXPECT_EQ(batch.column(0).null_count(), 2U);
 }
 
+TEST(Batch, DroppingAColumnLeavesTheOthers) {
+  Batch batch = of_rows(2);
+  batch.add_column("t", Type::kFloat64).set<double>(0, 5.0);
+  batch.add_column("u", Type::kInt64).set<std::int64_t>(1, 7);
+  batch.drop_column("t");
+  batch.drop_column("x");
+  EXPECT_EQ(batch.schema().size(), 1U);
+  EXPECT_EQ(batch.find("t"), nullptr);
+  EXPECT_EQ(batch.find("u")->values<std::int64_t>()[1], 7);
+  EXPECT_EQ(batch.add_column("t", Type::kFloat64).null_count(), 2U);
+  EXPECT_EQ(batch.find("u")->values<std::int64_t>()[1], 7);
+}
+
 TEST(Batch, KeepNarrowsTheSelection) {
   Batch batch = of_rows(5);
   EXPECT_EQ(batch.keep(std::vector<std::uint8_t>{1, 0, 1, 0, 1}), 2U);

@@ -59,4 +59,8 @@ std::size_t Schema::set(Field field) {
   return fields_.size() - 1;
 }
 
+void Schema::erase(std::size_t index) {
+  fields_.erase(fields_.begin() + static_cast<std::ptrdiff_t>(index));
+}
+
 }  // namespace headwater

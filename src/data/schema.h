@@ -47,6 +47,8 @@ class Schema {
   std::optional<std::size_t> find(std::string_view name) const;
   // Adds or replaces; returns the field's index.
   std::size_t set(Field field);
+  // Those behind it move up.
+  void erase(std::size_t index);
 
   friend bool operator==(const Schema&, const Schema&) = default;
 

@@ -1,4 +1,5 @@
-// enrich: adds columns: computed ones, or ones taken from a CSV table.
+// enrich: adds columns, computed ones or ones taken from a CSV table; renames and drops others. The
+// stored message stays as it came.
 #pragma once
 
 #include <memory>
@@ -42,20 +43,32 @@ inline constexpr auto config::kSchema<EnrichLookupOptions> = config::schema<Enri
                    .example = "[site, rated_pressure]"}));
 
 struct EnrichOptions {
-  config::Map<std::string> set;
+  config::Map<std::string> rename;
   std::optional<EnrichLookupOptions> lookup;
+  config::Map<std::string> set;
+  std::vector<std::string> drop;
   Status validate() const;
 };
 
 template <>
 inline constexpr auto config::kSchema<EnrichOptions> = config::schema<EnrichOptions>(
-    "enrich", "Adds columns, computed or looked up.",
+    "enrich",
+    "Renames columns, adds looked up and computed ones, drops others: in this order. The stored "
+    "message stays as it came.",
+    config::field(&EnrichOptions::rename,
+                  {.name = "rename",
+                   .doc = "New names by old ones. Where a column of the new name is there already, "
+                          "its rows without a value take that of the old one.",
+                   .example = "{temp: temperature}"}),
+    config::field(&EnrichOptions::lookup, {.name = "lookup", .doc = "Columns from a CSV table."}),
     config::field(
         &EnrichOptions::set,
         {.name = "set",
          .doc = "New columns by name, each an expression; later ones may use earlier ones.",
          .example = "{pressure_ratio: \"pressure / rated_pressure\"}"}),
-    config::field(&EnrichOptions::lookup, {.name = "lookup", .doc = "Columns from a CSV table."}));
+    config::field(&EnrichOptions::drop, {.name = "drop",
+                                         .doc = "Columns to take out, for the steps that follow.",
+                                         .example = "[raw_counts]"}));
 
 std::unique_ptr<Stage> make_enrich(const EnrichOptions& options, const config::Node& node,
                                    StageContext& context, config::Diagnostics& diagnostics);

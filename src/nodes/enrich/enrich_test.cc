@@ -105,7 +105,92 @@ TEST_F(EnrichLookup, WithoutAnythingToAddIsRefused) {
   EnrichOptions parsed;
   const auto node = config::load_text("{}", "edge.yaml", diagnostics);
   EXPECT_FALSE(config::parse(*node, parsed, diagnostics));
-  EXPECT_THAT(diagnostics.text(), HasSubstr("enrich needs `set` or `lookup`"));
+  EXPECT_THAT(diagnostics.text(), HasSubstr("enrich needs `set`, `lookup`, `rename` or `drop`"));
+}
+
+class EnrichNames : public testing::Test {
+ protected:
+  // Null after an error, which is in `errors`.
+  std::unique_ptr<Stage> make(std::string text) {
+    config::Diagnostics diagnostics;
+    const auto node = config::load_text(std::move(text), "edge.yaml", diagnostics);
+    EnrichOptions parsed;
+    std::unique_ptr<Stage> made;
+    if (node && config::parse(*node, parsed, diagnostics)) {
+      made = make_enrich(parsed, *node, context, diagnostics);
+    }
+    errors = diagnostics.text();
+    return made;
+  }
+  static Batch of_rows(std::size_t rows) {
+    Batch batch;
+    for (std::size_t i = 0; i < rows; ++i) {
+      Row row;
+      row.payload = batch.arena().copy("{}");
+      batch.add_row(row);
+    }
+    return batch;
+  }
+
+  StageContext context;
+  std::string errors;
+};
+
+TEST_F(EnrichNames, DroppedAndRenamedColumnsAreGoneAndThePayloadIsNot) {
+  const auto stage = make("{rename: {a: b}, drop: [c]}");
+  ASSERT_NE(stage, nullptr) << errors;
+  Batch batch = of_rows(1);
+  batch.add_column("a", Type::kInt64).set<std::int64_t>(0, 7);
+  batch.add_column("c", Type::kInt64);
+  Collected out;
+  ASSERT_TRUE(stage->process(std::move(batch), out).ok());
+  const Batch& done = out.batches.at(0);
+  EXPECT_EQ(done.schema().size(), 1U);
+  ASSERT_NE(done.find("b"), nullptr);
+  EXPECT_EQ(done.find("b")->values<std::int64_t>()[0], 7);
+  EXPECT_EQ(done.row(0).payload, "{}");
+}
+
+TEST_F(EnrichNames, NumbersOfTwoTypesBecomeFloat64) {
+  const auto stage = make("rename: {a: b}");
+  Batch batch = of_rows(2);
+  batch.add_column("a", Type::kInt64).set<std::int64_t>(0, 7);
+  batch.add_column("b", Type::kFloat64).set(1, 0.5);
+  Collected out;
+  ASSERT_TRUE(stage->process(std::move(batch), out).ok());
+  const Column* const merged = out.batches.at(0).find("b");
+  ASSERT_EQ(merged->type(), Type::kFloat64);
+  EXPECT_EQ(merged->as_double(0), 7);
+  EXPECT_EQ(merged->as_double(1), 0.5);
+}
+
+TEST_F(EnrichNames, TextAndANumberDoNotMergeAndTheBatchPasses) {
+  const auto stage = make("rename: {a: b}");
+  Batch batch = of_rows(1);
+  batch.add_column("a", Type::kString).set<std::string_view>(0, "x");
+  batch.add_column("b", Type::kFloat64).set(0, 0.5);
+  Collected out;
+  const Status done = stage->process(std::move(batch), out);
+  ASSERT_FALSE(done.ok());
+  EXPECT_THAT(done.error().text(), HasSubstr("'a' is string and 'b' is float64"));
+  ASSERT_EQ(out.batches.size(), 1U);
+  EXPECT_EQ(out.batches[0].find("b")->as_double(0), 0.5);
+}
+
+TEST_F(EnrichNames, KnownColumnsFollow) {
+  context.known = Schema({{"a", Type::kInt64, "bar"}, {"c", Type::kString, ""}});
+  ASSERT_NE(make("{rename: {a: b}, drop: [c]}"), nullptr) << errors;
+  EXPECT_EQ(context.known, Schema({{"b", Type::kInt64, "bar"}}));
+}
+
+TEST_F(EnrichNames, ARenameThatCannotWorkIsRefused) {
+  EXPECT_EQ(make("rename: {a: b, b: c}"), nullptr);
+  EXPECT_THAT(errors, HasSubstr("'b' is an old and a new name"));
+  EXPECT_EQ(make("rename: {a: ''}"), nullptr);
+  EXPECT_THAT(errors, HasSubstr("'a' needs a new name"));
+  context.known = Schema({{"a", Type::kInt64, ""}, {"b", Type::kString, ""}});
+  EXPECT_EQ(make("rename: {a: b}"), nullptr);
+  EXPECT_THAT(errors, HasSubstr("'a' is int64 and 'b' is string"));
 }
 
 }  // namespace
