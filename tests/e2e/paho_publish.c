@@ -24,6 +24,7 @@ int main(int argc, char** argv) {
   MQTTClient_connectOptions connect = MQTTClient_connectOptions_initializer;
   MQTTClient_connectOptions connect_5 = MQTTClient_connectOptions_initializer5;
   connect.MQTTVersion = MQTTVERSION_3_1_1;
+  connect.reliable = connect_5.reliable = 0;  // more than one in flight
   const int connected =
       is_5 ? MQTTClient_connect5(client, &connect_5, NULL, NULL).reasonCode : MQTTClient_connect(client, &connect);
   if (connected != 0) {

@@ -3,10 +3,12 @@
 import pathlib
 import shutil
 import socket
+import struct
 import subprocess
 import threading
 
 from harness import wait_for
+from raw_mqtt import PUBLISH, SUBACK, RawClient
 
 
 def make_certificates(folder):
@@ -84,29 +86,49 @@ class Mosquitto:
 
 
 class Subscriber(threading.Thread):
-    """mosquitto_sub in the background: the payload lines it got so far are in `lines`."""
+    """Has a subscription at a broker at QoS 1, in a session of its own that outlives its connections.
 
-    PROGRAM = shutil.which("mosquitto_sub")
+    `got` is what has come, as (topic, payload) in order, repeats of the broker included.
+    """
 
-    def __init__(self, port, topic, *options):
+    def __init__(self, port, topic, tls=None, client_id="receiver"):
         super().__init__(daemon=True)
-        self.lines = []
-        self.process = subprocess.Popen([self.PROGRAM, "-h", "127.0.0.1", "-p", str(port), "-t", topic, "-v", "-d",
-                                         *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        self.subscribed = 0
+        self.got = []
+        self._port, self._topic, self._tls, self._client_id = port, topic, tls, client_id
+        self._subscribed = threading.Event()
+        self._stopping = threading.Event()
         self.start()
-        wait_for(f"subscribed to {topic}", lambda: self.subscribed or self.process.poll() is not None, 20)
+        if not self._subscribed.wait(20):
+            raise AssertionError(f"no subscription to {topic} within 20 s")
 
     def run(self):
-        for line in self.process.stdout:
-            if line.startswith("Subscribed"):
-                self.subscribed += 1
-            elif not line.startswith("Client "):
-                self.lines.append(line.rstrip("\n"))
+        while not self._stopping.is_set():
+            try:
+                with RawClient(("127.0.0.1", self._port), tls=self._tls) as client:
+                    client.connect(self._client_id, clean=False)
+                    client.subscribe(self._topic)
+                    self._receive(client)
+            except (OSError, AssertionError):
+                self._stopping.wait(0.05)
+
+    def _receive(self, client):
+        while not self._stopping.is_set():
+            packet = client.take(0.2)
+            if packet is None:
+                if client.closed:
+                    return
+            elif packet.kind == SUBACK:
+                self._subscribed.set()
+            elif packet.kind == PUBLISH:
+                length = struct.unpack(">H", packet.body[:2])[0]
+                payload = packet.body[2 + length:]
+                if packet.flags >> 1 & 3:
+                    client.send(b"\x40\x02" + payload[:2])
+                    payload = payload[2:]
+                self.got.append((packet.body[2:2 + length].decode(), payload.decode()))
 
     def stop(self):
-        self.process.kill()
-        self.process.wait()
+        self._stopping.set()
         self.join()
 
 
