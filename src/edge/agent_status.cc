@@ -238,6 +238,8 @@ void register_metrics(Agent::Parts& parts) {
     outcome("dead_letter", &SourceSums::dead_letter);
     outcome("stored", &SourceSums::stored);
     outcome("refused", &SourceSums::refused);
+    counter("headwater_source_errors_total", "Reads of the source that failed.",
+            {{"source", source.name}}, [&source] { return sums_of(source).errors; });
     gauge("headwater_source_in_flight_readings", "Readings taken and not yet committed.",
           {{"source", source.name}},
           [&source] { return static_cast<double>(sums_of(source).in_flight); });

@@ -195,6 +195,7 @@ TEST_F(AgentTest, StatusTellsEachPartAndItsSumsAddUp) {
   const std::string exposed = metrics.prometheus_text();
   EXPECT_THAT(exposed,
               HasSubstr("headwater_source_readings_total{outcome=\"stored\",source=\"tail\"} 20"));
+  EXPECT_THAT(exposed, HasSubstr("headwater_source_errors_total{source=\"tail\"} 0"));
   EXPECT_THAT(exposed, HasSubstr("headwater_sink_delivered_alerts_total{sink=\"out\"} 20"));
   drain();
 }
