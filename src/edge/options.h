@@ -180,8 +180,9 @@ inline constexpr auto kSchema<StoreConfig> = schema<StoreConfig>(
           {.name = "min_free", .doc = "Space on the disk that is left to others."}),
     field(&StoreConfig::on_full,
           {.name = "on_full",
-           .doc = "When it is full: let the oldest go behind a gap record, or take nothing more "
-                  "(block: sources wait; refuse: they are told so where the protocol can)."}),
+           .doc = "When it is full: let the oldest go behind a gap record, or take nothing more: "
+                  "sources wait and are not acknowledged. `refuse` does the same as `block` until "
+                  "sources can refuse a single message."}),
     field(
         &StoreConfig::commit_delay,
         {.name = "commit_delay",
