@@ -180,12 +180,21 @@ class Check(Folder):
         def with_table(options):
             return GOOD.replace("      - detect", f"      - enrich: {{lookup: {{{options}}}}}\n      - detect")
 
+        def listening(options):
+            return GOOD.replace('device: "topic[1]"', f'device: "topic[1]", {options}')
+
         cases = {
             "a missing model": (GOOD.replace("path: anomaly.onnx", "path: absent.onnx"), "absent.onnx", 3),
             "a model that is none": (GOOD.replace("path: anomaly.onnx", "path: edge.yaml"), "edge.yaml", 3),
             "a missing table": (with_table("file: no.csv, key: id"), "no.csv", 11),
             "a broken table": (with_table("file: broken.csv, key: id"), "broken.csv", 11),
             "a table without the key": (with_table("file: fine.csv, key: idd"), "idd", 11),
+            "a missing password file": (listening("password_file: absent"), "absent", 5),
+            "a password file that is none": (listening("password_file: fine.csv"), "line 1", 5),
+            "a missing certificate": (listening("tls: {certificate: no.pem, key: no.key}"), "no.pem", 5),
+            "a rule that is no pattern": (listening('write_own: ["sensors/%x/readings"]'), "%x", 5),
+            "a missing authority": (GOOD.replace("{type: stdout}", '{type: mqtt, url: "mqtts://b:8883", topic: a, '
+                                                 'tls: {ca: no-ca.pem}}'), "no-ca.pem", 15),
             "an input that is no field": (GOOD.replace("vibration]", "vibration, speed]"), "input", 11),
         }
         self.write("broken.csv", 'id,site\npress-1,"hall 2\npress-2,x\n')

@@ -258,6 +258,7 @@ std::unique_ptr<Sink> make_http_sink(const HttpSinkOptions& options, const confi
   }
   Target target;
   good = add_headers(options, node, diagnostics, target.headers) && good;
+  good = check_client_tls(options.tls, node, diagnostics) && good;
   if (!good) {
     return nullptr;
   }

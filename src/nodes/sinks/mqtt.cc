@@ -1,6 +1,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "io/tls.h"
 #include "nodes/expression.h"
 #include "nodes/sinks/answers.h"
 #include "nodes/sinks/sinks.h"
@@ -105,6 +106,19 @@ class MqttSink final : public Sink {
 
 }  // namespace
 
+bool check_client_tls(const ClientTlsOptions& options, const config::Node& node,
+                      config::Diagnostics& diagnostics) {
+  if (options.ca.empty() && options.certificate.empty() && options.key.empty()) {
+    return true;
+  }
+  const auto made = io::TlsContext::client(
+      {options.ca.text, options.certificate.text, options.key.text, options.verify});
+  if (!made) {
+    diagnostics.error(option_node(node, "tls"), made.error().text());
+  }
+  return made.ok();
+}
+
 std::unique_ptr<Sink> make_mqtt_sink(const MqttSinkOptions& options, const config::Node& node,
                                      const SinkContext& context, config::Diagnostics& diagnostics) {
   mqtt::ClientOptions client;
@@ -118,6 +132,7 @@ std::unique_ptr<Sink> make_mqtt_sink(const MqttSinkOptions& options, const confi
     diagnostics.error(option_node(node, "topic"), topic.error().text());
     good = false;
   }
+  good = check_client_tls(options.tls, node, diagnostics) && good;
   if (!good) {
     return nullptr;
   }

@@ -104,6 +104,10 @@ inline constexpr auto config::kSchema<ClientTlsOptions> = config::schema<ClientT
     config::field(&ClientTlsOptions::verify,
                   {.name = "verify", .doc = "Checks the receiver's certificate and host name."}));
 
+// False after an error, which is in the diagnostics: a file of `tls` cannot be read or is none.
+bool check_client_tls(const ClientTlsOptions& options, const config::Node& node,
+                      config::Diagnostics& diagnostics);
+
 struct MqttSinkOptions {
   std::string url;
   std::string topic;

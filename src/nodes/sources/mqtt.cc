@@ -127,6 +127,7 @@ SourceSet make_mqtt_source(const MqttSourceOptions& options, const config::Node&
     diagnostics.error(option_node(node, "url"), applied.error().text());
     set.good = false;
   }
+  set.good = check_client_tls(options.tls, node, diagnostics) && set.good;
   if (set.good && !context.loops.empty()) {
     set.sources.resize(context.loops.size());
     set.sources[hash64(context.name) % context.loops.size()] = std::make_unique<MqttSource>(

@@ -3,10 +3,19 @@
 #include <utility>
 
 #include "io/loop.h"
+#include "io/tls.h"
+#include "nodes/expression.h"
 #include "protocol/mqtt/listener.h"
+#include "protocol/mqtt/password_file.h"
+#include "protocol/mqtt/topic.h"
 
 namespace headwater {
 namespace {
+
+template <class T>
+Status status_of(const Result<T>& result) {
+  return result ? Status() : Status(result.error());
+}
 
 // One worker's part of the listener. The group is shared; worker 0 restores sessions and opens the
 // door.
@@ -124,6 +133,30 @@ mqtt::ListenerOptions listener_options(const MqttListenOptions& options) {
   return listener;
 }
 
+// What the listener would refuse at start, told by check too, at the option's place.
+bool check_listener(const mqtt::ListenerOptions& listener, const config::Node& node,
+                    config::Diagnostics& diagnostics) {
+  bool good = true;
+  const auto report = [&](std::string_view option, const Status& status) {
+    if (!status) {
+      diagnostics.error(option_node(node, option), status.error().text());
+      good = false;
+    }
+  };
+  report("address", status_of(io::parse_host_port(listener.address)));
+  report(listener.write_own.empty() ? "topics" : "write_own",
+         status_of(mqtt::WriteRules::create(listener.topics, listener.write_own)));
+  if (!listener.tls.certificate.empty()) {
+    report("tls", status_of(io::TlsContext::server({listener.tls.certificate, listener.tls.key,
+                                                    listener.tls.client_ca,
+                                                    listener.tls.require_client_certificate})));
+  }
+  if (!listener.password_file.empty()) {
+    report("password_file", status_of(mqtt::PasswordFile::read(listener.password_file)));
+  }
+  return good;
+}
+
 }  // namespace
 
 SourceSet make_mqtt_listen(const MqttListenOptions& options, const config::Node& node,
@@ -140,7 +173,7 @@ SourceSet make_mqtt_listen(const MqttListenOptions& options, const config::Node&
     return set;
   }
   if (context.loops.empty()) {
-    set.good = true;
+    set.good = check_listener(listener_options(options), node, diagnostics);
     return set;
   }
   auto opened = mqtt::ListenerGroup::open(listener_options(options), context.loops);
