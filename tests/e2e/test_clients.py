@@ -107,10 +107,10 @@ class Clients(unittest.TestCase):
                     self.run_client([*command, json.dumps(options)])
                     self.assertStoredInOrder(device)
 
-    def play_library_over_cuts(self, name, command, source_of_qos_1, cuts):
+    def play_library_over_cuts(self, name, command, cuts):
         """The link dies with answers on the way; the client's session goes on and nothing is stored twice."""
         for version in (4, 5):
-            for qos, source in ((1, source_of_qos_1), (2, "direct")):
+            for qos, source in ((1, "with_ids"), (2, "direct")):
                 with self.subTest(version=version, qos=qos), Proxy(self.edge.address(source), [150] * cuts) as proxy:
                     device = f"{name}-cut-{version}-{qos}"
                     options = {"port": proxy.port, "version": version, "qos": qos, "client": device,
@@ -133,7 +133,7 @@ class Clients(unittest.TestCase):
     def test_mqtt_js_goes_on_over_lost_connections(self):
         # MQTT.js sends again without DUP, so at QoS 1 only an id in the message tells a repeat from a new one. One cut: a
         # second one while it sends again makes it report failures of publishes that it then sends all the same.
-        self.play_library_over_cuts("mqttjs", [NODE, str(HERE / "node/publish.mjs")], "with_ids", 1)
+        self.play_library_over_cuts("mqttjs", [NODE, str(HERE / "node/publish.mjs")], 1)
 
     @unittest.skipUnless(has_paho(), "Paho for Python is absent (apt: python3-paho-mqtt)")
     def test_paho_for_python(self):
@@ -141,8 +141,9 @@ class Clients(unittest.TestCase):
 
     @unittest.skipUnless(has_paho(), "Paho for Python is absent (apt: python3-paho-mqtt)")
     def test_paho_for_python_goes_on_over_lost_connections(self):
-        # No message ids: at QoS 1 the edge knows a repeat by the session, DUP, packet id and bytes.
-        self.play_library_over_cuts("paho", [PYTHON, str(HERE / "paho_publish.py")], "direct", 2)
+        # Paho sends all that waits when it is connected again, far more than was ever open at the edge. It sets DUP, but that
+        # many repeats are more than a session remembers without ids.
+        self.play_library_over_cuts("paho", [PYTHON, str(HERE / "paho_publish.py")], 2)
 
 
 if __name__ == "__main__":
