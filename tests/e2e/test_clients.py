@@ -1,6 +1,7 @@
 """Clients that others wrote, against the edge's listener: each publish is stored once, in the order of its device."""
 
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -9,6 +10,8 @@ import unittest
 from harness import Edge, wait_for
 from servers import Proxy
 
+# Link cuts in the midst of a client's own retries: ctest e2e_clients_cuts (label slow) sets it.
+CUTS = os.environ.get("CUTS") == "1"
 HERE = pathlib.Path(__file__).resolve().parent
 COUNT = 200
 NODE = shutil.which("node")
@@ -130,6 +133,7 @@ class Clients(unittest.TestCase):
         self.play_library("mqttjs", [NODE, str(HERE / "node/publish.mjs")])
 
     @unittest.skipUnless(NODE and MQTT_JS.exists(), "MQTT.js is absent (tools/setup.sh test)")
+    @unittest.skipUnless(CUTS, "runs with the slow tests (CUTS=1)")
     def test_mqtt_js_goes_on_over_lost_connections(self):
         # MQTT.js sends again without DUP, so at QoS 1 only an id in the message tells a repeat from a new one. One cut: a
         # second one while it sends again makes it report failures of publishes that it then sends all the same.
@@ -140,6 +144,7 @@ class Clients(unittest.TestCase):
         self.play_library("paho", [PYTHON, str(HERE / "paho_publish.py")])
 
     @unittest.skipUnless(has_paho(), "Paho for Python is absent (apt: python3-paho-mqtt)")
+    @unittest.skipUnless(CUTS, "runs with the slow tests (CUTS=1)")
     def test_paho_for_python_goes_on_over_lost_connections(self):
         # Paho sends all that waits when it is connected again, far more than was ever open at the edge. It sets DUP, but that
         # many repeats are more than a session remembers without ids.
