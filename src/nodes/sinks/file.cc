@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "io/files.h"
@@ -62,7 +65,36 @@ class FileSink final : public Sink {
   Status open() {
     file_ = HW_TRY(io::real_files().open(path_, io::OpenMode::kCreate));
     size_ = HW_TRY(file_->size());
-    return {};
+    return mend_tail();
+  }
+
+  // A kill in the middle of a write leaves half a line, and the spool sends that alert again: the
+  // half goes, so that the next line is whole. What we did not write gets its line end instead.
+  Status mend_tail() {
+    constexpr std::string_view kHead = "{\"id\":\"";
+    constexpr std::uint64_t kStep = 64 * 1024;
+    std::string tail;
+    std::size_t line = std::string::npos;  // where the last line begins in `tail`
+    std::uint64_t from = size_;
+    while (from > 0 && line == std::string::npos) {
+      const std::uint64_t count = std::min(from, kStep);
+      std::string block(count, '\0');
+      from -= count;
+      block.resize(HW_TRY(file_->pread(from, block.data(), count)));
+      tail.insert(0, block);
+      line = block.rfind('\n');
+    }
+    const std::string_view last =
+        std::string_view(tail).substr(line == std::string::npos ? 0 : line + 1);
+    if (last.empty()) {
+      return {};
+    }
+    if (last.starts_with(kHead) || kHead.starts_with(last)) {
+      HW_TRY(file_->truncate(size_ - last.size()));
+      size_ -= last.size();
+      return {};
+    }
+    return append("\n");
   }
 
   bool is_full(std::size_t waiting, std::size_t more) const {

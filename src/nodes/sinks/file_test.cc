@@ -46,6 +46,24 @@ class FileSink : public testing::Test {
   std::unique_ptr<Sink> sink;
 };
 
+TEST_F(FileSink, HalfALineOfAKillGoesAndWhatOthersWroteStays) {
+  const std::string whole = "{\"id\":\"1\"}\n";
+  const std::string next = "{\"id\":\"2\"}";
+  const std::string half = "{\"id\":\"2\",\"raw_data\":\"" + std::string(200'000, 'x');
+  for (const std::string& torn : {std::string("{"), std::string("{\"id\":\"2"), next, half}) {
+    sink->close();
+    std::ofstream(folder.path("alerts.jsonl"), std::ios::binary | std::ios::trunc) << whole << torn;
+    open();
+    ASSERT_TRUE(submit({next}, 1).ok());
+    EXPECT_EQ(text(), whole + next + "\n");
+  }
+  sink->close();
+  std::ofstream(folder.path("alerts.jsonl"), std::ios::binary | std::ios::trunc) << "# by hand";
+  open();
+  ASSERT_TRUE(submit({next}, 2).ok());
+  EXPECT_EQ(text(), "# by hand\n" + next + "\n");
+}
+
 TEST_F(FileSink, AppendsALinePerAlertAndAnswersEach) {
   ASSERT_TRUE(submit({"{\"a\":1}", "{\"a\":2}"}, 5).ok());
   ASSERT_TRUE(submit({"{\"a\":3}"}, 6).ok());
