@@ -202,7 +202,8 @@ class FromListener(Case):
     def play(self, kills, max_waiting="32MiB", total=6_000):
         lines = [json.loads(line) for line in readings(total, seed=11)]
         chance = random.Random(SEED)
-        kill_at = set(chance.sample(range(total // 10, total), kills))
+        # Not at the end: the loop below must notice.
+        kill_at = set(chance.sample(range(total // 10, total - 500), kills))
         with Edge(config(LISTEN, max_waiting), {"anomaly.onnx": MODEL}) as edge:
             devices, open_rows = {}, {f"press-{i}": {} for i in range(DEVICES)}
 
