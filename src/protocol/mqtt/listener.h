@@ -15,8 +15,10 @@
 // come in the order the device sent them and have ascending positions; acknowledge() is contiguous.
 //
 // Delivery. QoS 1: PUBACK leaves after acknowledge(). A PUBLISH with DUP, the packet id and the
-// bytes of one of the session's last `receive_maximum` QoS 1 publishes is not given out again, if
-// the session lives on (not clean, or with an expiry). QoS 2: the packet id goes into the session
+// bytes of one of the session's last QoS 1 publishes is not given out again, if the session lives
+// on (not clean, or with an expiry). Remembered are twice as many as the client ever had in flight
+// here, at least 16 and at most `receive_maximum`; an older repeat is given out, so give messages
+// an id where that matters. QoS 2: the packet id goes into the session
 // blob of the same commit, PUBREC leaves after acknowledge(); PUBREL removes the id in a later blob
 // that has a position of its own, PUBCOMP leaves after acknowledge() of that. So a crash neither
 // loses nor doubles. QoS 0: a position, no answer.
