@@ -11,7 +11,7 @@ find_package(Boost 1.74 REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
-# Headers only: libcurl.so.4 is opened on first use (src/nodes/sinks/curl.h).
+# Headers only: libcurl.so.4 is opened on first use (src/protocol/http/posts.h).
 find_path(HW_CURL_INCLUDE_DIR curl/curl.h REQUIRED)
 pkg_check_modules(RE2 REQUIRED IMPORTED_TARGET re2)
 if(HW_TESTS)

@@ -9,8 +9,8 @@
 #include "nodes/expression.h"
 #include "nodes/sinks/alert_name.h"
 #include "nodes/sinks/answers.h"
-#include "nodes/sinks/curl.h"
 #include "nodes/sinks/template.h"
+#include "protocol/http/posts.h"
 
 namespace headwater {
 namespace {
@@ -64,7 +64,7 @@ bool same_ignoring_case(std::string_view a, std::string_view b) {
 struct Target {
   RowTemplate url;
   std::vector<std::string> headers;
-  HttpOptions http;
+  http::PostOptions http;
   std::size_t max_open = 1;
   Nanos max_backoff{};
   Nanos max_retry_after{};
@@ -75,7 +75,7 @@ class HttpSink final : public Sink {
   explicit HttpSink(Target target) : target_(std::move(target)) {}
 
   Status start(io::Loop& loop) override {
-    posts_ = HW_TRY(HttpPosts::open(loop, target_.http));
+    posts_ = HW_TRY(http::Posts::open(loop, target_.http));
     return {};
   }
 
@@ -123,8 +123,9 @@ class HttpSink final : public Sink {
       const Job job = std::move(queue_.front());
       queue_.pop_front();
       const std::uint64_t id = next_id_++;
-      const Status sent = posts_->post(request(job.batch->row(job.row)),
-                                       [this, id](const HttpAnswer& answer) { take(id, answer); });
+      const Status sent =
+          posts_->post(request(job.batch->row(job.row)),
+                       [this, id](const http::Answer& answer) { take(id, answer); });
       open_.emplace(id, job);
       if (!sent) {
         take(id, {.error = sent.error().text()});
@@ -133,13 +134,13 @@ class HttpSink final : public Sink {
     }
   }
 
-  HttpPost request(const Row& row) const {
+  http::Post request(const Row& row) const {
     Row encoded;
     const std::string device = url_encoded(row.device, "");
     const std::string topic = url_encoded(row.topic, "/");
     encoded.device = device;
     encoded.topic = topic;
-    HttpPost post{{}, target_.headers, row.payload};
+    http::Post post{{}, target_.headers, row.payload};
     target_.url.fill(encoded, post.url);
     if (const std::string id = alert_name(row.payload).id; is_header_value(id)) {
       post.headers.push_back("Idempotency-Key: " + id);
@@ -147,7 +148,7 @@ class HttpSink final : public Sink {
     return post;
   }
 
-  void take(std::uint64_t id, const HttpAnswer& answer) {
+  void take(std::uint64_t id, const http::Answer& answer) {
     const auto found = open_.find(id);
     const Job job = std::move(found->second);
     open_.erase(found);
@@ -165,7 +166,7 @@ class HttpSink final : public Sink {
   }
 
   // Everything that waits goes back, so that it comes again behind the one that failed.
-  void fail(const HttpAnswer& answer) {
+  void fail(const http::Answer& answer) {
     trouble_ = answer.whole ? fmt::format("the receiver answered {}", answer.status) : answer.error;
     Nanos wait = kFirstBackoff * (1LL << std::min<std::uint32_t>(failures_, 20));
     wait = std::min(wait, target_.max_backoff);
@@ -190,7 +191,7 @@ class HttpSink final : public Sink {
   std::string trouble_;
   std::minstd_rand random_{std::random_device()()};
   bool closed_ = false;
-  std::unique_ptr<HttpPosts> posts_;  // the last member: its requests read the jobs' bytes
+  std::unique_ptr<http::Posts> posts_;  // the last member: its requests read the jobs' bytes
 };
 
 bool add_headers(const HttpSinkOptions& options, const config::Node& node,

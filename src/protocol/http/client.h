@@ -1,5 +1,5 @@
 // A small blocking HTTP/1.1 client for `headwater top` and `tap` and for tests: one request per
-// connection, plain or TLS, server-sent events. Uplinks use libcurl, not this. With https the
+// connection, plain or TLS, server-sent events. What must not block uses posts.h. With https the
 // process must ignore SIGPIPE (OpenSSL writes to the socket itself).
 #pragma once
 

@@ -1,7 +1,7 @@
 // HTTP requests without blocking: libcurl's multi interface driven by a Loop.
 //
 // The program is not linked to libcurl: libcurl.so.4 (Debian package libcurl4) is opened when the
-// first HttpPosts is, so an edge that posts nothing does not carry it. Proxies come from the
+// first Posts is, so an edge that posts nothing does not carry it. Proxies come from the
 // environment as with curl (https_proxy, no_proxy). Redirects are not followed; answers are read up
 // to a bound and dropped; connections are kept for the next request.
 //
@@ -18,15 +18,15 @@
 #include "base/time.h"
 #include "io/loop.h"
 
-namespace headwater {
+namespace headwater::http {
 
-struct HttpPost {
+struct Post {
   std::string url;
   std::vector<std::string> headers;  // "Name: value"
-  std::string_view body;             // must live until the answer or the end of HttpPosts
+  std::string_view body;             // must live until the answer or the end of Posts
 };
 
-struct HttpAnswer {
+struct Answer {
   int status = 0;         // 0: none came
   bool whole = false;     // the answer came to its end, or was cut by us because it is large
   bool hopeless = false;  // no such request can ever be sent (its URL is wrong)
@@ -34,7 +34,7 @@ struct HttpAnswer {
   std::string error;      // in words, when not whole
 };
 
-struct HttpOptions {
+struct PostOptions {
   Nanos timeout = std::chrono::seconds(10);  // of a whole request
   std::string ca;                            // PEM file; "": the system's
   std::string certificate;
@@ -42,17 +42,17 @@ struct HttpOptions {
   bool verify = true;
 };
 
-class HttpPosts {
+class Posts {
  public:
   static constexpr std::size_t kMaxAnswerBytes = 64 * 1024;
-  using Done = std::function<void(HttpAnswer)>;
+  using Done = std::function<void(Answer)>;
 
   // kUnavailable, naming the package, where libcurl is not installed.
-  static Result<std::unique_ptr<HttpPosts>> open(io::Loop& loop, HttpOptions options);
-  virtual ~HttpPosts() = default;
+  static Result<std::unique_ptr<Posts>> open(io::Loop& loop, PostOptions options);
+  virtual ~Posts() = default;
 
-  // Calls `done` once, from the loop and never from within post(). Not after the end of HttpPosts.
-  virtual Status post(HttpPost request, Done done) = 0;
+  // Calls `done` once, from the loop and never from within post(). Not after the end of Posts.
+  virtual Status post(Post request, Done done) = 0;
 };
 
-}  // namespace headwater
+}  // namespace headwater::http

@@ -1,4 +1,4 @@
-#include "nodes/sinks/curl.h"
+#include "protocol/http/posts.h"
 
 #define CURL_DISABLE_TYPECHECK  // the checks are macros around the functions, which are pointers
                                 // here
@@ -11,7 +11,7 @@
 #include <unordered_map>
 #include <utility>
 
-namespace headwater {
+namespace headwater::http {
 namespace {
 
 struct Curl {
@@ -41,7 +41,8 @@ bool take(void* library, const char* name, Function* into) {
 Result<const Curl*> load() {
   void* library = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
-    return Error::unavailable("http needs libcurl (Debian package libcurl4): {}", dlerror());
+    return Error::unavailable("http requests need libcurl (Debian package libcurl4): {}",
+                              dlerror());
   }
   static Curl curl;
   const bool all = take(library, "curl_global_init", &curl.global_init) &&
@@ -70,9 +71,9 @@ Result<const Curl*> curl_library() {
   return loaded;
 }
 
-class CurlPosts final : public HttpPosts {
+class CurlPosts final : public Posts {
  public:
-  CurlPosts(const Curl& curl, CURLM* multi, io::Loop& loop, HttpOptions options)
+  CurlPosts(const Curl& curl, CURLM* multi, io::Loop& loop, PostOptions options)
       : curl_(curl), multi_(multi), loop_(loop), options_(std::move(options)) {
     curl_.multi_setopt(multi_, CURLMOPT_SOCKETFUNCTION, &CurlPosts::on_socket);
     curl_.multi_setopt(multi_, CURLMOPT_SOCKETDATA, this);
@@ -93,7 +94,7 @@ class CurlPosts final : public HttpPosts {
     loop_.cancel(timer_);
   }
 
-  Status post(HttpPost request, Done done) override {
+  Status post(Post request, Done done) override {
     CURL* easy = curl_.easy_init();
     if (easy == nullptr) {
       return Error::unavailable("libcurl gave no request");
@@ -117,7 +118,7 @@ class CurlPosts final : public HttpPosts {
 
  private:
   struct Request {
-    HttpPost post;
+    Post post;
     Done done;
     curl_slist* headers = nullptr;
     std::size_t answer_bytes = 0;
@@ -224,7 +225,7 @@ class CurlPosts final : public HttpPosts {
     curl_off_t retry_after = 0;
     curl_.easy_getinfo(easy, CURLINFO_RETRY_AFTER, &retry_after);
     curl_.multi_remove_handle(multi_, easy);
-    HttpAnswer answer;
+    Answer answer;
     answer.status = static_cast<int>(status);
     answer.whole = code == CURLE_OK || (code == CURLE_WRITE_ERROR && request->cut);
     answer.hopeless = code == CURLE_URL_MALFORMAT;
@@ -239,7 +240,7 @@ class CurlPosts final : public HttpPosts {
   const Curl& curl_;
   CURLM* multi_;
   io::Loop& loop_;
-  const HttpOptions options_;
+  const PostOptions options_;
   std::unordered_map<CURL*, std::unique_ptr<Request>> open_;
   std::set<int> watched_;
   io::TimerId timer_ = 0;
@@ -247,14 +248,14 @@ class CurlPosts final : public HttpPosts {
 
 }  // namespace
 
-Result<std::unique_ptr<HttpPosts>> HttpPosts::open(io::Loop& loop, HttpOptions options) {
+Result<std::unique_ptr<Posts>> Posts::open(io::Loop& loop, PostOptions options) {
   const Curl* const curl = HW_TRY(curl_library());
   CURLM* const multi = curl->multi_init();
   if (multi == nullptr) {
     return Error::unavailable("libcurl gave no connection pool");
   }
-  return std::unique_ptr<HttpPosts>(
+  return std::unique_ptr<Posts>(
       std::make_unique<CurlPosts>(*curl, multi, loop, std::move(options)));
 }
 
-}  // namespace headwater
+}  // namespace headwater::http
