@@ -41,6 +41,50 @@ void log_start(const Agent& agent, const Plan& plan) {
   }
 }
 
+void configure_log(const LogConfig& config) {
+  const Result<log::Level> level = log::parse_level(config.level);
+  const Result<log::Format> format = log::parse_format(config.format);
+  log::configure({.level = level ? *level : log::Level::kInfo,
+                  .format = format ? *format : log::Format::kLogfmt,
+                  .sink = {},
+                  .clock = {}});
+}
+
+// SIGHUP. `running` is what the agent's plan came from; it is replaced when the agent takes over.
+void reload(Agent& agent, const RunFlags& flags, telemetry::Registry& metrics,
+            std::unique_ptr<LoadedConfig>& running) {
+  std::unique_ptr<LoadedConfig> fresh = load_config(flags.config, flags.sets, metrics);
+  if (!fresh->diagnostics.ok()) {
+    std::fputs(fresh->diagnostics.text(coloured()).c_str(), stderr);
+    log::error("reload refused, the running config stays",
+               {{"config", flags.config}, {"errors", fresh->diagnostics.error_count()}});
+    return;
+  }
+  const LogConfig wanted = fresh->plan->config().log;
+  const auto reloaded = agent.reload(std::move(fresh->plan));
+  if (!reloaded) {
+    log::error("reload refused, the running config stays", {{"error", reloaded.error()}});
+    return;
+  }
+  configure_log(wanted);
+  std::size_t applied = 0;
+  for (const ReloadedOption& option : *reloaded) {
+    if (option.applied) {
+      ++applied;
+      log::info("option changed",
+                {{"option", option.path}, {"before", option.before}, {"after", option.after}});
+    } else {
+      log::warn("option not changed, it needs a restart", {{"option", option.path}});
+    }
+  }
+  if (applied != 0) {
+    running = std::move(fresh);
+  }
+  log::info(
+      "reloaded",
+      {{"config", flags.config}, {"applied", applied}, {"refused", reloaded->size() - applied}});
+}
+
 int run(const RunFlags& flags) {
   const MonoTime begun = io::mono_now();
   // Before any thread starts, so that all inherit the mask and the signals come here.
@@ -48,6 +92,7 @@ int run(const RunFlags& flags) {
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
 
@@ -62,13 +107,7 @@ int run(const RunFlags& flags) {
     std::fputs(loaded->diagnostics.text(coloured()).c_str(), stderr);
   }
   const EdgeConfig config = loaded->plan->config();
-  log::configure(
-      {.level = log::parse_level(config.log.level).ok() ? *log::parse_level(config.log.level)
-                                                        : log::Level::kInfo,
-       .format = log::parse_format(config.log.format).ok() ? *log::parse_format(config.log.format)
-                                                           : log::Format::kLogfmt,
-       .sink = {},
-       .clock = {}});
+  configure_log(config.log);
   const Plan& plan = *loaded->plan;
   auto started = Agent::start(std::move(loaded->plan), metrics, {.version = version()});
   if (!started) {
@@ -87,6 +126,10 @@ int run(const RunFlags& flags) {
     if (ready > 0) {
       signalfd_siginfo info{};
       (void)!read(fd, &info, sizeof info);
+      if (info.ssi_signo == SIGHUP) {
+        reload(agent, flags, metrics, loaded);
+        continue;
+      }
       log::info("stopping", {{"signal", info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT"}});
       break;
     }
@@ -119,6 +162,10 @@ void add_run(CLI::App& app, Action& action) {
       ->capture_default_str();
   command->footer(
       "SIGTERM and SIGINT stop taking, finish, commit, acknowledge, disconnect and exit 0.\n"
+      "SIGHUP reads CONFIG again: what the reference marks Live (models, steps, log) changes "
+      "while\n"
+      "readings flow, the rest is named and waits for a restart; a config with an error changes\n"
+      "nothing.\n"
       "\nExamples:\n"
       "  headwater run edge.yaml\n"
       "  headwater run edge.yaml --set edge.data_dir=/var/lib/headwater\n"

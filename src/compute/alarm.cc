@@ -10,7 +10,7 @@
 namespace headwater {
 namespace {
 
-constexpr std::uint8_t kStateVersion = 1;
+constexpr std::uint8_t kStateVersion = 2;
 constexpr std::uint32_t kMaxOf = 64;  // rows of "k of n" are bits of a word
 constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 constexpr double kNoScore = std::numeric_limits<double>::quiet_NaN();
@@ -66,6 +66,7 @@ struct KeyState {
   std::vector<Candidate> candidates;
   bool held_back = false;  // the run fulfilled on_delay within the cooldown
   Episode episode;         // while active
+  std::string id;          // of the raised message, while active: options may change meanwhile
 };
 
 bool by_count(const Delay& delay) {
@@ -141,8 +142,11 @@ class AlarmMachine::State {
   void clear(std::uint32_t at, std::int64_t time, const AlarmRow* row, AlarmEvent::Reason reason,
              AlarmStats& stats, std::vector<AlarmEvent>& events);
   void end_run(KeyState& state, AlarmStats& stats) const;
-  AlarmEvent event(AlarmEvent::Kind kind, std::string_view key, const Episode& episode,
-                   std::int64_t time, const AlarmRow* row) const;
+  std::string id_of(const Episode& episode) const {
+    return alert_id(episode.identity, options_.rule, options_.model_digest, {episode.onset});
+  }
+  AlarmEvent event(AlarmEvent::Kind kind, std::string_view key, std::string id,
+                   const Episode& episode, std::int64_t time, const AlarmRow* row) const;
   std::uint32_t oldest_active() const;
 
   AlarmOptions options_;
@@ -151,12 +155,12 @@ class AlarmMachine::State {
   std::uint64_t next_raise_ = 0;
 };
 
-AlarmEvent AlarmMachine::State::event(AlarmEvent::Kind kind, std::string_view key,
+AlarmEvent AlarmMachine::State::event(AlarmEvent::Kind kind, std::string_view key, std::string id,
                                       const Episode& episode, std::int64_t time,
                                       const AlarmRow* row) const {
   AlarmEvent made;
   made.kind = kind;
-  made.id = alert_id(episode.identity, options_.rule, options_.model_digest, {episode.onset});
+  made.id = std::move(id);
   made.key = key;
   made.onset_identity = episode.identity;
   made.onset.ns = episode.onset;
@@ -186,7 +190,8 @@ void AlarmMachine::State::step(const AlarmRow& row, AlarmStats& stats,
   if (!options_.episodes) {
     if (row.raise == Truth::kTrue) {
       Episode once{row.identity, row.time.ns, row.score, row.score, 1};
-      events.push_back(event(AlarmEvent::Kind::kRow, row.key, once, row.time.ns, &row));
+      events.push_back(
+          event(AlarmEvent::Kind::kRow, row.key, id_of(once), once, row.time.ns, &row));
       ++stats.raised;
     }
     return;
@@ -388,9 +393,11 @@ void AlarmMachine::State::raise(std::uint32_t at, const Episode& episode, std::i
   state.active = true;
   state.raised_as = next_raise_++;
   state.episode = episode;
+  state.id = id_of(episode);
   ++active_;
   ++stats.raised;
-  events.push_back(event(AlarmEvent::Kind::kRaised, keys_.slot(at).key, episode, time, row));
+  events.push_back(
+      event(AlarmEvent::Kind::kRaised, keys_.slot(at).key, state.id, episode, time, row));
 }
 
 void AlarmMachine::State::clear(std::uint32_t at, std::int64_t time, const AlarmRow* row,
@@ -405,7 +412,8 @@ void AlarmMachine::State::clear(std::uint32_t at, std::int64_t time, const Alarm
   }
   --active_;
   ++stats.cleared;
-  events.push_back(event(AlarmEvent::Kind::kCleared, keys_.slot(at).key, state.episode, time, row));
+  events.push_back(event(AlarmEvent::Kind::kCleared, keys_.slot(at).key, std::move(state.id),
+                         state.episode, time, row));
   events.back().reason = reason;
 }
 
@@ -428,8 +436,8 @@ std::vector<AlarmEvent> AlarmMachine::State::active_episodes() const {
     const auto& slot = keys_.slot(at);
     if (slot.value.active) {
       found.emplace_back(slot.value.raised_as,
-                         event(AlarmEvent::Kind::kRaised, slot.key, slot.value.episode,
-                               slot.value.newest, nullptr));
+                         event(AlarmEvent::Kind::kRaised, slot.key, slot.value.id,
+                               slot.value.episode, slot.value.newest, nullptr));
     }
   }
   std::sort(found.begin(), found.end(),
@@ -464,6 +472,7 @@ void AlarmMachine::State::save(ByteWriter& out) const {
     if (state.active) {
       out.put_varint(state.raised_as);
       put_episode(out, state.episode);
+      out.put_string(state.id);
     }
   }
 }
@@ -503,6 +512,7 @@ Status AlarmMachine::State::restore(ByteReader& in) {
     if (state.active) {
       state.raised_as = in.get_varint();
       state.episode = get_episode(in);
+      state.id = in.get_string();
       ++active;
     }
     // "k of n" of other options: the newest n rows count.

@@ -331,6 +331,21 @@ TEST(Alarm, GivesTheSameEventsWhenRestoredAnywhere) {
   }
 }
 
+TEST(Alarm, ClearsAnEpisodeUnderTheIdItWasRaisedWithWhateverTheOptionsAreByThen) {
+  Trial before({.rule = "old", .model_digest = "sha256:ab", .has_clear = true});
+  before.step({at(0, 9, "a")});
+  std::string state;
+  ByteWriter writer(state);
+  before.machine->save(writer);
+  Trial after({.rule = "new", .model_digest = "sha256:cd", .has_clear = true});
+  ByteReader reader(state);
+  ASSERT_TRUE(after.machine->restore(reader));
+  after.step({at(1, 1, "a"), at(2, 9, "a")});
+  ASSERT_EQ(after.events.size(), 2U);
+  EXPECT_EQ(after.events[0].id, before.events.at(0).id);
+  EXPECT_NE(after.events[1].id, before.events.at(0).id);
+}
+
 TEST(Alarm, RefusesDamagedState) {
   Trial run({.has_clear = true, .on_delay = {.count = 2, .of = 5}});
   run.step({at(0, 9, "a"), at(1, 9, "a"), at(2, 9, "b")});

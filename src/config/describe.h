@@ -55,7 +55,7 @@ std::string to_flow(const Node& node);
 
 struct Change {
   std::string path;
-  std::string before;  // "" when it was not there; "***" when secret
+  std::string before;  // "" when it was not there, or within a Node; "***" when secret
   std::string after;
   bool live = false;
 };

@@ -268,6 +268,31 @@ TEST(Diff, ListsWhatChangedAndWhetherItIsLive) {
   EXPECT_FALSE(diff(before, after).all_live());
 }
 
+TEST(Diff, NamesTheDeepestNodeThatDiffersAndNoValueOfIt) {
+  const auto steps = [](const char* text) {
+    Diagnostics diagnostics;
+    SampleOptions options = filled();
+    options.steps = *load_text(text, "steps", diagnostics, Environment());
+    return options;
+  };
+  const SampleOptions before = steps("[{filter: {when: a, keep: 1}}, {decide: b}]");
+  EXPECT_TRUE(diff(before, before).empty());
+  const auto paths = [&](const char* text) {
+    std::vector<std::string> found;
+    for (const Change& change : diff(before, steps(text)).changes) {
+      EXPECT_EQ(change.before + change.after, "");
+      found.push_back(change.path);
+    }
+    return found;
+  };
+  using Paths = std::vector<std::string>;
+  EXPECT_EQ(paths("[{filter: {when: c, keep: 1}}, {decide: b}]"), Paths{"steps[0].filter.when"});
+  EXPECT_EQ(paths("[{filter: {when: a, every: 2}}, {decide: {when: b}}]"),
+            (Paths{"steps[0].filter.keep", "steps[0].filter.every", "steps[1].decide"}));
+  EXPECT_EQ(paths("[{filter: {keep: 1, when: a}}, {decide: b}]"), Paths{"steps[0].filter"});
+  EXPECT_EQ(paths("[{decide: b}]"), Paths{"steps"});
+}
+
 TEST(Diff, SeesMapsByNameAndHidesSecrets) {
   const SampleOptions before = filled();
   SampleOptions after = before;

@@ -331,10 +331,59 @@ void append_block(std::string& out, const Node& node, std::size_t indent) {
 void compare_fields(const SchemaView& schema, const void* before, const void* after, bool live,
                     const std::string& path, Diff& out);
 
+// Down to the deepest nodes that differ. Values stay out: what is secret in a node is known to the
+// schema of its kind, which is not known here.
+void compare_nodes(const Node& before, const Node& after, bool live, const std::string& path,
+                   Diff& out) {
+  if (before == after) {
+    return;
+  }
+  if (before.is_sequence() && after.is_sequence() &&
+      before.items().size() == after.items().size()) {
+    for (std::size_t i = 0; i < before.items().size(); ++i) {
+      compare_nodes(before.items()[i], after.items()[i], live, fmt::format("{}[{}]", path, i), out);
+    }
+    return;
+  }
+  const std::size_t already = out.changes.size();
+  if (before.is_mapping() && after.is_mapping()) {
+    const Node none;
+    const auto in = [&](const Node& node, const std::string& name) -> const Node& {
+      const Node* found = node.find(name);
+      return found == nullptr ? none : *found;
+    };
+    for (const Node::Entry& entry : before.entries()) {
+      compare_nodes(entry.value, in(after, entry.name), live, path + "." + entry.name, out);
+    }
+    for (const Node::Entry& entry : after.entries()) {
+      if (before.find(entry.name) == nullptr) {
+        compare_nodes(none, entry.value, live, path + "." + entry.name, out);
+      }
+    }
+  }
+  if (out.changes.size() == already) {  // a value, another kind of node, or the order of entries
+    out.changes.push_back({path, "", "", live});
+  }
+}
+
 void compare(const Type& type, const FieldMeta& meta, const void* before, const void* after,
              bool live, const std::string& path, Diff& out) {
   if (type.kind == Kind::kStruct) {
     compare_fields(type.schema(), before, after, live, path, out);
+    return;
+  }
+  if (type.kind == Kind::kNode) {
+    compare_nodes(*static_cast<const Node*>(before), *static_cast<const Node*>(after), live, path,
+                  out);
+    return;
+  }
+  if (type.kind == Kind::kList && type.element->kind == Kind::kNode &&
+      type.size(before) == type.size(after)) {
+    std::string_view name;
+    for (std::size_t i = 0; i < type.size(before); ++i) {
+      compare(*type.element, meta, type.at(before, i, &name), type.at(after, i, &name), live,
+              fmt::format("{}[{}]", path, i), out);
+    }
     return;
   }
   const Writer plain(true, nullptr);

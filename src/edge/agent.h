@@ -9,6 +9,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "base/time.h"
@@ -19,6 +20,14 @@ namespace headwater {
 
 struct AgentOptions {
   std::string version;
+};
+
+// One option that a reload found changed.
+struct ReloadedOption {
+  std::string path;    // "pipelines.main.steps[4].decide.alert_when"
+  std::string before;  // as text; "" where it was not there, or in a step; "***" when secret
+  std::string after;
+  bool applied = false;  // false: it needs a restart, and the old value stays
 };
 
 class Agent {
@@ -34,6 +43,12 @@ class Agent {
   void drain(Nanos limit);
   // Every source has ended and all its rows are decided, committed and their alerts delivered.
   bool finished() const;
+
+  // Takes over what `fresh` changes in live options (models, steps, log); the rest stays and is
+  // named. Rows go on flowing: each worker changes over between two batches, and a step keeps its
+  // state where that fits the new options. `metrics` and the origins of the plan outlive the agent.
+  // On an error everything runs on as it was. One at a time, from the thread that started.
+  Result<std::vector<ReloadedOption>> reload(std::unique_ptr<Plan> fresh);
 
   // The JSON of /api/v1/status.
   std::string status_json() const;

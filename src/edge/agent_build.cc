@@ -151,16 +151,16 @@ Scoring::Observer send_early(EarlyDelivery& delivery, io::Loop& loop) {
   };
 }
 
-Scoring::Observer to_tap(api::TapHub& tap, std::string pipeline, std::string score_column) {
-  return [&tap, pipeline = std::move(pipeline), score_column = std::move(score_column)](
-             const Batch& batch, std::span<const Alert> alerts) {
+Scoring::Observer to_tap(api::TapHub& tap, std::string pipeline, const Scoring& scoring) {
+  return [&tap, pipeline = std::move(pipeline), &scoring](const Batch& batch,
+                                                          std::span<const Alert> alerts) {
     if (tap.wanted(api::TapKind::kAlerts)) {
       for (const Alert& alert : alerts) {
         tap.publish(api::TapKind::kAlerts, pipeline, alert.json);
       }
     }
     if (tap.wanted(api::TapKind::kReadings)) {
-      const Column* score = batch.find(score_column);
+      const Column* score = batch.find(scoring.score_column());
       for (const std::uint32_t row : batch.selection()) {
         if (tap.takes(api::TapKind::kReadings, pipeline)) {
           tap.publish(api::TapKind::kReadings, pipeline, tap_json(batch.row(row), row, score));
@@ -189,23 +189,16 @@ Status make_pipeline(Agent::Parts& parts, Streams& streams, const std::string& n
     scoring.name = fmt::format("{}/{}", name, i);
     scoring.pipeline = name;
     scoring.stream = streams.number("scoring/" + scoring.name);
-    scoring.stages = std::move(steps.stages);
-    scoring.stage_keys = std::move(steps.stage_keys);
-    scoring.score_column = steps.context.score_column;
-    scoring.model_digest = steps.context.model_digest;
-    scoring.revision = parts.plan->revision();
+    scoring.steps = scoring_steps(config, parts.plan->revision(), steps);
     scoring.spool = parts.spool.get();
     scoring.latency = &parts.metrics.histogram(
         "headwater_pipeline_decision_seconds",
         "Time from a reading's arrival to its decision; of replayed rows, from their reading back.",
         {{"pipeline", name}});
-    scoring.max_waiting_bytes = config.max_waiting.bytes;
-    scoring.checkpoint_every = config.checkpoint_every;
-    placed.score_column = steps.context.score_column;
     placed.detects.insert(placed.detects.end(), steps.context.detects.begin(),
                           steps.context.detects.end());
     Scoring& added = worker.add(std::make_unique<Scoring>(std::move(scoring)));
-    added.observe(to_tap(parts.tap, name, placed.score_column));
+    added.observe(to_tap(parts.tap, name, added));
     for (const std::unique_ptr<PlacedSink>& sink : parts.sinks) {
       if (std::find(config.alerts.begin(), config.alerts.end(), sink->name) ==
           config.alerts.end()) {
@@ -333,6 +326,19 @@ Status start_servers(Agent::Parts& parts) {
 }
 
 }  // namespace
+
+Scoring::Steps scoring_steps(const PipelineConfig& config, std::uint64_t revision,
+                             PlannedSteps& planned) {
+  Scoring::Steps steps;
+  steps.stages = std::move(planned.stages);
+  steps.stage_keys = std::move(planned.stage_keys);
+  steps.score_column = planned.context.score_column;
+  steps.model_digest = planned.context.model_digest;
+  steps.revision = revision;
+  steps.max_waiting_bytes = config.max_waiting.bytes;
+  steps.checkpoint_every = config.checkpoint_every;
+  return steps;
+}
 
 Status build_agent(Agent::Parts& parts) {
   parts.started = io::mono_now();

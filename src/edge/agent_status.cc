@@ -164,7 +164,8 @@ Json describe_sink(const PlacedSink& sink) {
 
 }  // namespace
 
-std::string describe_agent(const Agent::Parts& parts) {
+std::string describe_agent(Agent::Parts& parts) {
+  const std::lock_guard lock(parts.changing);
   const EdgeConfig& config = parts.plan->config();
   Json json = {{"edge_id", config.edge.id},
                {"version", parts.options.version},
@@ -270,7 +271,8 @@ void register_metrics(Agent::Parts& parts) {
     sum("headwater_pipeline_cleared_alerts_total", "Alarm episodes cleared.",
         &ScoringCounts::cleared);
     counter("headwater_pipeline_model_calls_total", "Model calls.", {{"pipeline", pipeline.name}},
-            [&pipeline] {
+            [&parts, &pipeline] {
+              const std::lock_guard lock(parts.changing);
               std::uint64_t calls = 0;
               for (const std::shared_ptr<DetectCounts>& detect : pipeline.detects) {
                 calls += detect->calls.load();

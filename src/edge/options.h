@@ -145,7 +145,8 @@ inline constexpr auto kSchema<PipelineConfig> = schema<PipelineConfig>(
     field(&PipelineConfig::steps,
           {.name = "steps",
            .doc = "Steps in order, each with the name of its kind. `filter` steps that come first "
-                  "drop readings before they are stored; all others only before they are scored."}),
+                  "drop readings before they are stored; all others only before they are scored.",
+           .live = true}),
     field(&PipelineConfig::alerts,
           {.name = "alerts", .doc = "Names under `sinks:` that get this pipeline's alerts."}),
     field(&PipelineConfig::readings,
@@ -157,12 +158,14 @@ inline constexpr auto kSchema<PipelineConfig> = schema<PipelineConfig>(
            .doc = "How often the state of windows and alarms is written; a restart replays what "
                   "came since.",
            .min = std::chrono::milliseconds(100),
+           .live = true,
            .audience = Audience::kTuning}),
     field(&PipelineConfig::max_waiting,
           {.name = "max_waiting",
            .doc = "Memory of readings that wait for their score; beyond it they are read back from "
                   "the store.",
            .min = ByteSize{1U << 16},
+           .live = true,
            .audience = Audience::kTuning}));
 
 template <>
@@ -225,7 +228,7 @@ template <>
 inline constexpr auto kSchema<EdgeConfig> = schema<EdgeConfig>(
     "config", "The edge's config file.",
     field(&EdgeConfig::edge, {.name = "edge", .doc = "Who this edge is."}),
-    field(&EdgeConfig::models, {.name = "models", .doc = "Models by name."}),
+    field(&EdgeConfig::models, {.name = "models", .doc = "Models by name.", .live = true}),
     field(&EdgeConfig::sources,
           {.name = "sources", .doc = "Sources by name, each with its `type`."}),
     field(&EdgeConfig::pipelines, {.name = "pipelines", .doc = "Pipelines by name."}),
@@ -233,7 +236,7 @@ inline constexpr auto kSchema<EdgeConfig> = schema<EdgeConfig>(
     field(&EdgeConfig::store, {.name = "store", .doc = "The spool."}),
     field(&EdgeConfig::health, {.name = "health", .doc = "The health listener."}),
     field(&EdgeConfig::admin, {.name = "admin", .doc = "The admin listener."}),
-    field(&EdgeConfig::log, {.name = "log", .doc = "The log."}),
+    field(&EdgeConfig::log, {.name = "log", .doc = "The log.", .live = true}),
     field(
         &EdgeConfig::workers,
         {.name = "workers",

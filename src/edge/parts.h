@@ -49,8 +49,8 @@ struct PlacedSource {
 
 struct PlacedPipeline {
   std::string name;
-  std::string score_column;
   std::vector<Scoring*> scorings;  // one per worker
+  // Of every step there was since the start, so that sums never fall. Guarded by Parts::changing.
   std::vector<std::shared_ptr<DetectCounts>> detects;
 };
 
@@ -59,6 +59,7 @@ struct Agent::Parts {
 
   telemetry::Registry& metrics;
   AgentOptions options;
+  std::mutex changing;  // over `plan` and what follows from it, against a reload
   std::unique_ptr<Plan> plan;
   MonoTime started;
 
@@ -81,8 +82,11 @@ struct Agent::Parts {
 
 // agent_build.cc
 Status build_agent(Agent::Parts& parts);
+// Takes the stages out of `planned`.
+Scoring::Steps scoring_steps(const PipelineConfig& config, std::uint64_t revision,
+                             PlannedSteps& planned);
 // agent_status.cc
-std::string describe_agent(const Agent::Parts& parts);
+std::string describe_agent(Agent::Parts& parts);
 void register_metrics(Agent::Parts& parts);
 
 }  // namespace headwater

@@ -111,6 +111,29 @@ Plan::Plan(const config::Node& root, telemetry::Registry& metrics, config::Diagn
   if (!config::parse(root, config_, diagnostics)) {
     parse_what_is_sound(root);
   }
+  check_parts(diagnostics);
+  revision_ = hash64(config::to_flow(root) + overrides_below(""));
+}
+
+Plan::Plan(const Plan& running, const Plan& fresh, config::Diagnostics& diagnostics)
+    : config_(running.config_),
+      root_(fresh.root_),
+      metrics_(fresh.metrics_),
+      origins_(fresh.origins_) {
+  config_.models = fresh.config_.models;
+  config_.log = fresh.config_.log;
+  for (auto& [name, pipeline] : config_.pipelines) {
+    if (const PipelineConfig* wanted = fresh.config_.pipelines.find(name)) {
+      pipeline.steps = wanted->steps;
+      pipeline.checkpoint_every = wanted->checkpoint_every;
+      pipeline.max_waiting = wanted->max_waiting;
+    }
+  }
+  check_parts(diagnostics);
+  revision_ = hash64(fmt::format("{:016x} on {:016x}", fresh.revision_, running.revision_));
+}
+
+void Plan::check_parts(config::Diagnostics& diagnostics) {
   check_references(diagnostics);
   load_models(diagnostics);
   for (const auto& [name, node] : config_.sources) {
@@ -122,7 +145,6 @@ Plan::Plan(const config::Node& root, telemetry::Registry& metrics, config::Diagn
   for (const auto& [name, pipeline] : config_.pipelines) {
     (void)make_steps(pipeline, name, diagnostics);
   }
-  revision_ = hash64(config::to_flow(root) + overrides_below(""));
 }
 
 // The options below a path that --set, the environment or a remote gave, as text.

@@ -40,6 +40,10 @@ class Plan {
   // run. `metrics` and the origins of `diagnostics` outlive the plan: what --set and the
   // environment say holds for every part that is made later too.
   Plan(const config::Node& root, telemetry::Registry& metrics, config::Diagnostics& diagnostics);
+  // What `running` becomes with the live options of `fresh`: models, steps, log. Everything else
+  // stays as it runs. Both plans outlive neither the call nor this one; the origins are those of
+  // `fresh`. An error where the two do not fit together.
+  Plan(const Plan& running, const Plan& fresh, config::Diagnostics& diagnostics);
 
   const EdgeConfig& config() const { return config_; }
   const model::Registry& models() const { return models_; }
@@ -62,6 +66,7 @@ class Plan {
 
  private:
   void parse_what_is_sound(const config::Node& root);
+  void check_parts(config::Diagnostics& diagnostics);
   void check_references(config::Diagnostics& diagnostics) const;
   void load_models(config::Diagnostics& diagnostics);
   StageContext context_for(const PipelineConfig& pipeline, std::string_view name) const;

@@ -5,31 +5,15 @@
 #include <stdlib.h>
 
 #include <filesystem>
-#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "pipeline/stage.h"
+#include "pipeline/state.h"
 
 namespace headwater {
-
-// Checkpoints in memory.
-class MapState final : public StateWriter, public StateReader {
- public:
-  void put(std::string_view key, std::string_view blob) override { map_[std::string(key)] = blob; }
-  std::string get(std::string_view key) const override {
-    const auto found = map_.find(key);
-    return found == map_.end() ? std::string() : found->second;
-  }
-  std::vector<std::pair<std::string, std::string>> all() const override {
-    return {map_.begin(), map_.end()};
-  }
-
- private:
-  std::map<std::string, std::string, std::less<>> map_;
-};
 
 // What a stage hands on and tells.
 struct Collected final : Outputs {

@@ -56,6 +56,11 @@ class Intake {
   // Everything up to `upto` is durable: acknowledges, counts.
   void on_commit(Ticket upto);
 
+  // Filters for what is taken from now on; between two rounds.
+  void replace_filters(std::vector<std::unique_ptr<Stage>> filters) {
+    parts_.filters = std::move(filters);
+  }
+
   // A declared message id that is stored already: called at start, oldest first.
   void remember(const Id128& id) { dedupe_.insert(id); }
 
@@ -100,6 +105,7 @@ class Intake {
   void drop_undecoded(Batch& batch);
   void filter(Batch& batch);
   void drop_repeats(Batch& batch);
+  void tell_fates(const Batch& batch) const;
   void build(const Batch& batch);
   void append_dead_letter(const Row& row, std::string_view reason);
   Frame& next_frame(std::size_t begin);
@@ -128,9 +134,11 @@ class Intake {
 
   Ticket last_ticket_ = 0;
   std::deque<Pending> pending_;
-  std::vector<Undecoded> failed_;    // reused
-  std::vector<std::uint8_t> flags_;  // reused
+  std::vector<Undecoded> failed_;       // reused
+  std::vector<std::uint8_t> flags_;     // reused
+  std::size_t readings_a_message_ = 1;  // of the last batch, at most: makes the next one smaller
   Checkpointed* checkpointed_ = nullptr;
+  Accounting* accounting_ = nullptr;
 };
 
 }  // namespace headwater

@@ -7,6 +7,7 @@
 
 #include "io/loop.h"
 #include "pipeline/state.h"
+#include "telemetry/log.h"
 
 namespace headwater {
 namespace {
@@ -14,6 +15,11 @@ namespace {
 // Stored rows that one step looks at, for each row of a batch: rows of others are passed by
 // quickly, but a worker has more to do than that.
 constexpr std::size_t kLooksPerRow = 16;
+
+// "2.decide." of "2.decide.9f…".
+std::string_view kind_of(std::string_view stage_key) {
+  return stage_key.substr(0, stage_key.rfind('.') + 1);
+}
 
 }  // namespace
 
@@ -23,7 +29,7 @@ Scoring::Scoring(Parts parts)
       trouble_("pipeline", parts_.name),
       state_trouble_("state", parts_.name) {
   HW_CHECK(parts_.latency != nullptr && parts_.spool != nullptr, "the owner gives both");
-  HW_CHECK(parts_.stages.size() == parts_.stage_keys.size(), "one key per stage");
+  HW_CHECK(parts_.steps.stages.size() == parts_.steps.stage_keys.size(), "one key per stage");
 }
 
 void Scoring::add_stream(std::uint16_t stream, std::unique_ptr<Decode> decode) {
@@ -37,28 +43,21 @@ void Scoring::complain(std::string_view text) {
 }
 
 std::string Scoring::state_prefix(std::size_t stage) const {
-  return state_prefix() + parts_.stage_keys[stage] + "/";
+  return state_prefix() + parts_.steps.stage_keys[stage] + "/";
 }
 
 Status Scoring::restore() {
   const Spool& spool = *parts_.spool;
   decided_ = spool.cursor(cursor_name(), Lane::kReadings, kAllStreams).value_or(0);
   through_ = spool.cursor(checkpoint_name(), Lane::kReadings, kAllStreams).value_or(0);
-  for (std::size_t i = 0; i < parts_.stages.size(); ++i) {
-    if (Status restored = parts_.stages[i]->restore(SpoolState(spool, state_prefix(i)));
-        !restored) {
+  for (std::size_t i = 0; i < parts_.steps.stages.size(); ++i) {
+    if (Status restored = restore_stage(i); !restored) {
       counts_.failed.add(1);
       state_trouble_.set(fmt::format("step '{}' begins anew, its state is unusable: {}",
-                                     parts_.stage_keys[i], restored.error().text()));
+                                     parts_.steps.stage_keys[i], restored.error().text()));
     }
   }
-  spool.for_each_state(state_prefix(), [this](std::string_view key, std::string_view) {
-    const std::string_view own = key.substr(state_prefix().size());
-    const auto is_of = [&](const std::string& stage) { return own.starts_with(stage + "/"); };
-    if (std::none_of(parts_.stage_keys.begin(), parts_.stage_keys.end(), is_of)) {
-      stale_state_.emplace_back(key);
-    }
-  });
+  find_stale_state();
   last_appended_ = spool.stats().lanes[index_of(Lane::kReadings)].next_sequence - 1;
   const std::uint64_t from = std::min(decided_, through_) + 1;
   if (from <= last_appended_) {
@@ -67,14 +66,72 @@ Status Scoring::restore() {
   return {};
 }
 
+Status Scoring::restore_stage(std::size_t stage) {
+  const Spool& spool = *parts_.spool;
+  Stage& restored = *parts_.steps.stages[stage];
+  const SpoolState own(spool, state_prefix(stage));
+  if (!own.all().empty()) {
+    return restored.restore(own);
+  }
+  // The state of the same step with other options: what fits goes on, an open alarm above all.
+  const std::string_view own_kind = kind_of(parts_.steps.stage_keys[stage]);
+  if (own_kind.empty()) {
+    return {};
+  }
+  std::string earlier;
+  const std::string kind = state_prefix() + std::string(own_kind);
+  spool.for_each_state(kind, [&](std::string_view key, std::string_view) {
+    earlier = key.substr(0, key.find('/', kind.size()) + 1);
+  });
+  if (!earlier.empty() && !restored.restore(SpoolState(spool, earlier))) {
+    log::info("a step with new options begins anew",
+              {{"pipeline", parts_.name}, {"step", parts_.steps.stage_keys[stage]}});
+  }
+  return {};
+}
+
+// Stored state that no stage of ours will write over.
+void Scoring::find_stale_state() {
+  stale_state_.clear();
+  parts_.spool->for_each_state(state_prefix(), [this](std::string_view key, std::string_view) {
+    const std::string_view own = key.substr(state_prefix().size());
+    const auto is_of = [&](const std::string& stage) { return own.starts_with(stage + "/"); };
+    if (std::none_of(parts_.steps.stage_keys.begin(), parts_.steps.stage_keys.end(), is_of)) {
+      stale_state_.emplace_back(key);
+    }
+  });
+}
+
+void Scoring::replace(Steps steps) {
+  HW_CHECK(steps.stages.size() == steps.stage_keys.size(), "one key per stage");
+  for (std::size_t i = 0; i < steps.stages.size(); ++i) {
+    for (std::size_t j = 0; j < parts_.steps.stages.size(); ++j) {
+      const std::string_view kind = kind_of(steps.stage_keys[i]);
+      if (kind.empty() || kind != kind_of(parts_.steps.stage_keys[j])) {
+        continue;
+      }
+      MapState state;
+      parts_.steps.stages[j]->save(state);
+      if (!steps.stages[i]->restore(state)) {
+        log::info("a step with new options begins anew",
+                  {{"pipeline", parts_.name}, {"step", steps.stage_keys[i]}});
+      }
+    }
+  }
+  parts_.steps = std::move(steps);
+  find_stale_state();
+  save_state();
+}
+
 void Scoring::enqueue(Batch batch, std::uint16_t stream, BatchPool& pool) {
   const std::span<const std::uint32_t> selection = batch.selection();
   const std::uint64_t first = batch.row(selection.front()).sequence;
   last_appended_ = batch.row(selection.back()).sequence;
   const std::size_t rows = selection.size();
   const std::size_t bytes = batch.arena().held();
-  if (behind() || (waiting_rows_ != 0 && (waiting_rows_ + rows > parts_.max_waiting_rows ||
-                                          waiting_bytes_ + bytes > parts_.max_waiting_bytes))) {
+  if (behind() ||
+      (waiting_rows_ != 0 && (waiting_rows_ + rows > parts_.max_waiting_rows ||
+                              waiting_bytes_ + bytes > parts_.steps.max_waiting_bytes))) {
     if (!behind()) {
       behind_from_ = first;
     }
@@ -120,7 +177,8 @@ bool Scoring::step(BatchPool& pool) {
     // Caught up: the next start need not look at all this again.
     checkpoint_due_ = checkpoint_due_ || !behind();
   }
-  if (checkpoint_due_ || (ran && io::mono_now() - last_checkpoint_ >= parts_.checkpoint_every)) {
+  if (checkpoint_due_ ||
+      (ran && io::mono_now() - last_checkpoint_ >= parts_.steps.checkpoint_every)) {
     save_state();
   }
   if (ran && !complained_) {
@@ -262,9 +320,9 @@ void Scoring::run(Batch batch, std::uint16_t stream, BatchPool& pool) {
 // Sends done_ through the stages. False: one of them lost it.
 bool Scoring::run_stages() {
   const std::size_t rows = done_.rows();
-  for (std::size_t i = 0; i < parts_.stages.size(); ++i) {
+  for (std::size_t i = 0; i < parts_.steps.stages.size(); ++i) {
     emitted_ = 0;
-    const Status treated = parts_.stages[i]->process(std::move(done_), *this);
+    const Status treated = parts_.steps.stages[i]->process(std::move(done_), *this);
     if (!treated) {
       counts_.failed.add(1);
       complain(treated.error().text());
@@ -272,7 +330,8 @@ bool Scoring::run_stages() {
     if (emitted_ != 1 || done_.rows() != rows) {
       counts_.failed.add(treated ? 1 : 0);
       complain(fmt::format("step '{}' did not hand its batch on exactly once{}",
-                           parts_.stage_keys[i], treated ? "" : ": " + treated.error().text()));
+                           parts_.steps.stage_keys[i],
+                           treated ? "" : ": " + treated.error().text()));
       return false;
     }
   }
@@ -294,7 +353,7 @@ void Scoring::record(const Batch& batch, std::uint16_t stream) {
     return static_cast<std::size_t>(
         std::lower_bound(sequences_.begin(), sequences_.end(), sequence) - sequences_.begin());
   };
-  const Column* score = batch.find(parts_.score_column);
+  const Column* score = batch.find(parts_.steps.score_column);
   has_scores_ = score != nullptr;
   scores_.assign(rows, std::numeric_limits<double>::quiet_NaN());
   alerted_.assign(rows, 0);
@@ -402,8 +461,8 @@ void Scoring::append_decisions(std::uint16_t stream, std::size_t begin, std::siz
   decisions.stream = stream;
   decisions.first = sequences_[begin];
   decisions.count = static_cast<std::uint32_t>(end - begin);
-  decisions.model_digest = parts_.model_digest;
-  decisions.revision = parts_.revision;
+  decisions.model_digest = parts_.steps.model_digest;
+  decisions.revision = parts_.steps.revision;
   if (has_scores_) {
     decisions.scores = std::span(scores_).subspan(begin, end - begin);
   }
@@ -452,9 +511,9 @@ void Scoring::save_state() {
     decided_ = std::max(decided_, stored);
   }
   Transaction state;
-  for (std::size_t i = 0; i < parts_.stages.size(); ++i) {
+  for (std::size_t i = 0; i < parts_.steps.stages.size(); ++i) {
     TransactionState writer(state, state_prefix(i));
-    parts_.stages[i]->save(writer);
+    parts_.steps.stages[i]->save(writer);
   }
   for (const std::string& key : stale_state_) {
     state.state(key, {});
@@ -490,7 +549,7 @@ void Scoring::tick(WallTime now) {
   }
   alerts_.clear();
   ticking_ = true;
-  for (const std::unique_ptr<Stage>& stage : parts_.stages) {
+  for (const std::unique_ptr<Stage>& stage : parts_.steps.stages) {
     if (Status ticked = stage->tick(now, *this); !ticked) {
       complain(ticked.error().text());
     }

@@ -37,22 +37,27 @@ namespace headwater {
 
 class Scoring final : private Outputs {
  public:
+  // What a changed config replaces while rows flow.
+  struct Steps {
+    std::vector<std::unique_ptr<Stage>> stages;
+    // One per stage: place, kind and a hash of its options, "2.decide.9f…". State is kept under it;
+    // where only the hash differs, the new stage is offered the state of the old one.
+    std::vector<std::string> stage_keys;
+    std::string score_column = "score";
+    std::string model_digest;
+    std::uint64_t revision = 0;  // of the config
+    std::size_t max_waiting_bytes = 32U << 20;
+    Nanos checkpoint_every = std::chrono::seconds(30);
+  };
   struct Parts {
     // "<pipeline>/<worker>": prefix of its state, and with "decided/" in front its cursor.
     std::string name;
     std::string pipeline;      // as in the config
     std::uint16_t stream = 0;  // number of that name: alerts and decisions carry it
-    std::vector<std::unique_ptr<Stage>> stages;
-    // One per stage: changes when its options change, so that old state is not used.
-    std::vector<std::string> stage_keys;
-    std::string score_column = "score";
-    std::string model_digest;
-    std::uint64_t revision = 0;  // of the config
+    Steps steps;
     Spool* spool = nullptr;
     std::size_t max_waiting_rows = 65'536;
-    std::size_t max_waiting_bytes = 32U << 20;
     std::size_t replay_rows = 1024;  // rows of a batch that is read back
-    Nanos checkpoint_every = std::chrono::seconds(30);
     // Seconds from a reading's arrival to its decision; shared by the workers of a pipeline.
     telemetry::Histogram* latency = nullptr;
   };
@@ -69,6 +74,10 @@ class Scoring final : private Outputs {
   // Reads cursors and state; from then on step() replays. A stage whose state cannot be read begins
   // anew: that is trouble, not an error.
   Status restore();
+  // Between two batches: from the next one on these steps decide. Each gets the state of the step
+  // in the same place if that is of the same kind and the state fits it; else it begins anew. The
+  // state is written at once, so that a restart with the new config goes on from here.
+  void replace(Steps steps);
   void observe(Observer observer) { observers_.push_back(std::move(observer)); }
 
   // Appended rows of one stream, with sequences. Takes the batch, or lets it go when too much
@@ -94,6 +103,8 @@ class Scoring final : private Outputs {
   const telemetry::Histogram& latency() const { return *parts_.latency; }
   const std::string& name() const { return parts_.name; }
   const std::string& pipeline() const { return parts_.pipeline; }
+  // Where steps leave scores. The worker's thread.
+  const std::string& score_column() const { return parts_.steps.score_column; }
   std::uint16_t stream() const { return parts_.stream; }
   // What went wrong with the last batch, checkpoint or commit. Any thread.
   std::string trouble() const;
@@ -121,6 +132,8 @@ class Scoring final : private Outputs {
   std::string checkpoint_name() const { return "checkpoint/" + parts_.name; }
   std::string state_prefix() const { return "stage/" + parts_.name + "/"; }
   std::string state_prefix(std::size_t stage) const;
+  Status restore_stage(std::size_t stage);
+  void find_stale_state();
 
   Parts parts_;
   std::map<std::uint16_t, Decode*> decoders_;

@@ -342,6 +342,55 @@ TEST(Scoring, StateOfStepsThatAreNoMoreIsDeleted) {
   EXPECT_THAT(keys(), ElementsAre("stage/main/0/1.new/seen"));
 }
 
+Scoring::Steps steps_of(std::vector<std::unique_ptr<Stage>> stages, Texts keys) {
+  Scoring::Steps steps;
+  steps.stages = std::move(stages);
+  steps.stage_keys = std::move(keys);
+  steps.checkpoint_every = std::chrono::hours(1);
+  return steps;
+}
+
+TEST(Scoring, ReplacedStepsGoOnWithTheStateOfTheirKindAlsoAfterACrash) {
+  Rig rig;
+  ASSERT_TRUE(rig.build());
+  rig.scoring->replace(steps_of(rig.stages(), {"0.score.a", "1.third.a"}));
+  rig.feed->add("d 1");
+  rig.feed->add("d 2");
+  ASSERT_TRUE(rig.settle());
+  rig.scoring->replace(steps_of(rig.stages(), {"0.score.a", "1.third.b"}));
+  ASSERT_TRUE(rig.commit());
+  rig.feed->add("d 4");
+  ASSERT_TRUE(rig.settle());
+  EXPECT_THAT(rig.lane(Lane::kAlerts), ElementsAre("d n=3 sum=7"));
+  // Another kind in the same place begins anew.
+  rig.scoring->replace(steps_of(rig.stages(), {"0.score.a", "1.other.b"}));
+  rig.feed->add("d 8");
+  ASSERT_TRUE(rig.settle());
+  EXPECT_EQ(rig.lane(Lane::kAlerts).size(), 1U);
+  Texts keys;
+  rig.spool->for_each_state(
+      "stage/", [&](std::string_view key, std::string_view) { keys.emplace_back(key); });
+  EXPECT_THAT(keys, ElementsAre("stage/main/0/1.other.b/seen"));
+  EXPECT_EQ(rig.scoring->trouble(), "");
+}
+
+TEST(Scoring, AStepWithOtherOptionsGoesOnWithItsStateAfterARestart) {
+  Rig rig;
+  rig.stage_key = "third.a";
+  ASSERT_TRUE(rig.build());
+  rig.feed->add("d 1");
+  rig.feed->add("d 2");
+  ASSERT_TRUE(rig.settle());
+  rig.scoring->checkpoint();
+  ASSERT_TRUE(rig.commit());
+  rig.crash();
+  rig.stage_key = "third.b";
+  ASSERT_TRUE(rig.build());
+  rig.feed->add("d 4");
+  ASSERT_TRUE(rig.settle());
+  EXPECT_THAT(rig.lane(Lane::kAlerts), ElementsAre("d n=3 sum=7"));
+}
+
 TEST(Scoring, RowsThatCannotBeDecodedAnyMoreAreDecidedWithoutAScore) {
   Rig rig;
   ASSERT_TRUE(rig.build());

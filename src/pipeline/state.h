@@ -1,6 +1,7 @@
-// Checkpoint keys in the spool: prefixes for the parts that save, and what restoring reads.
+// Where checkpoints are: keys in the spool with a prefix per part, or memory.
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -43,6 +44,22 @@ class SpoolState final : public StateReader {
  private:
   const Spool& spool_;
   std::string prefix_;
+};
+
+// Checkpoints in memory.
+class MapState final : public StateWriter, public StateReader {
+ public:
+  void put(std::string_view key, std::string_view blob) override { map_[std::string(key)] = blob; }
+  std::string get(std::string_view key) const override {
+    const auto found = map_.find(key);
+    return found == map_.end() ? std::string() : found->second;
+  }
+  std::vector<std::pair<std::string, std::string>> all() const override {
+    return {map_.begin(), map_.end()};
+  }
+
+ private:
+  std::map<std::string, std::string, std::less<>> map_;
 };
 
 }  // namespace headwater

@@ -394,13 +394,13 @@ class Rig {
     parts.name = "main/0";
     parts.pipeline = "main";
     parts.stream = 2;
-    parts.stages = stages();
-    for (std::size_t i = 0; i < parts.stages.size(); ++i) {
-      parts.stage_keys.push_back(fmt::format("{}.{}", i, stage_key));
+    parts.steps.stages = stages();
+    for (std::size_t i = 0; i < parts.steps.stages.size(); ++i) {
+      parts.steps.stage_keys.push_back(fmt::format("{}.{}", i, stage_key));
     }
     parts.spool = spool.get();
     parts.latency = &latency;
-    parts.checkpoint_every = checkpoint_every;
+    parts.steps.checkpoint_every = checkpoint_every;
     parts.max_waiting_rows = max_waiting_rows;
     parts.replay_rows = replay_rows;
     scoring = std::make_unique<Scoring>(std::move(parts));

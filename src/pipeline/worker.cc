@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <future>
 #include <utility>
 
 #include "base/result.h"
@@ -166,6 +167,19 @@ void Worker::check_drained() {
   if (drained_) {
     std::exchange(drained_, nullptr)();
   }
+}
+
+void Worker::change(const std::function<void()>& change) {
+  if (!thread_.joinable()) {
+    change();
+    return;
+  }
+  std::promise<void> done;
+  loop_->post([&] {
+    change();
+    done.set_value();
+  });
+  done.get_future().wait();
 }
 
 void Worker::stop() {

@@ -53,6 +53,9 @@ class Worker {
   // unacknowledged and no alert unanswered, or `limit` has passed. The steps: stop taking, finish,
   // commit, acknowledge, write the state.
   void drain(Nanos limit, std::function<void()> done);
+  // Any thread. Calls `change` on the worker's thread between two rounds and waits for it. At once
+  // and on the caller's thread while the worker does not run.
+  void change(const std::function<void()>& change);
   // Any thread: closes sources and sinks, ends the thread, joins it.
   void stop();
 

@@ -31,9 +31,9 @@ class WorkerTest : public testing::Test {
     scoring.name = "main/0";
     scoring.pipeline = "main";
     scoring.stream = 2;
-    scoring.stages.push_back(std::make_unique<Score>());
-    scoring.stages.push_back(std::make_unique<EveryThird>());
-    scoring.stage_keys = {"0", "1"};
+    scoring.steps.stages.push_back(std::make_unique<Score>());
+    scoring.steps.stages.push_back(std::make_unique<EveryThird>());
+    scoring.steps.stage_keys = {"0", "1"};
     scoring.spool = spool.get();
     scoring.latency = &latency;
     Scoring& added = worker->add(std::make_unique<Scoring>(std::move(scoring)));
