@@ -122,7 +122,8 @@ Status make_sinks(Agent::Parts& parts) {
           .name = name, .sink = placed->sink, .spool = parts.spool.get(), .loop = &home.loop()}));
       parts.spool->deliver_to("sink/" + name, Lane::kAlerts);
     } else {
-      placed->early = &home.add(std::make_unique<EarlyDelivery>(name, *placed->sink));
+      placed->early = &home.add(std::make_unique<EarlyDelivery>(
+          EarlyDelivery::Parts{.name = name, .sink = placed->sink, .loop = &home.loop()}));
     }
     parts.sinks.push_back(std::move(placed));
   }
@@ -130,24 +131,12 @@ Status make_sinks(Agent::Parts& parts) {
 }
 
 // Alerts of a pipeline to one early sink: at once, on the sink's loop, before their commit.
-Scoring::Observer send_early(EarlyDelivery& delivery, io::Loop& loop) {
-  return [&delivery, &loop](const Batch& batch, std::span<const Alert> alerts) {
-    if (alerts.empty()) {
-      return;
+Scoring::Observer send_early(EarlyDelivery& delivery, io::Loop& loop, const Scoring& scoring) {
+  return [&delivery, &loop, &scoring](const Batch& batch, std::span<const Alert> alerts) {
+    if (!alerts.empty()) {
+      loop.post([&delivery, rows = early_rows(batch, alerts, scoring.first_own(), io::wall_now(),
+                                              io::mono_now())] { delivery.give(rows); });
     }
-    auto copy = std::make_shared<Batch>();
-    for (const Alert& alert : alerts) {
-      Row row;
-      row.payload = copy->arena().copy(alert.json);
-      row.device = copy->arena().copy(alert.device);
-      if (alert.row < batch.rows()) {
-        row.topic = copy->arena().copy(batch.row(alert.row).topic);
-      }
-      row.time = alert.time;
-      row.identity = alert.identity;
-      copy->add_row(row);
-    }
-    loop.post([&delivery, copy = std::move(copy)] { delivery.give(copy); });
   };
 }
 
@@ -207,7 +196,7 @@ Status make_pipeline(Agent::Parts& parts, Streams& streams, const std::string& n
       if (sink->delivery != nullptr) {
         sink->delivery->add_stream(added.stream());
       } else {
-        added.observe(send_early(*sink->early, parts.workers.front()->loop()));
+        added.observe(send_early(*sink->early, parts.workers.front()->loop(), added));
       }
     }
     placed.scorings.push_back(&added);

@@ -220,31 +220,4 @@ void Delivery::arm() {
   }
 }
 
-void EarlyDelivery::give(BatchRef alerts) {
-  const std::size_t rows = alerts->selected();
-  counts_.submitted.add(rows);
-  if (Status given = sink_.submit(std::move(alerts), next_token_++); !given) {
-    counts_.rejected.add(rows);
-    trouble_.set(given.error().text());
-  }
-  pump();
-}
-
-void EarlyDelivery::pump() {
-  std::array<Outcome, 64> outcomes;
-  for (std::size_t count = outcomes.size(); count == outcomes.size();) {
-    count = sink_.poll(outcomes);
-    for (std::size_t i = 0; i < count; ++i) {
-      if (outcomes[i].verdict == Verdict::kOk) {
-        counts_.delivered.add(1);
-        trouble_.clear();
-      } else if (outcomes[i].verdict == Verdict::kExpired) {
-        counts_.expired.add(1);
-      } else {
-        counts_.rejected.add(1);
-      }
-    }
-  }
-}
-
 }  // namespace headwater

@@ -8,14 +8,17 @@
 // again, and receivers drop repeats by alert id. One per durable sink; all calls come from the
 // sink's loop.
 //
-// EarlyDelivery hands alerts over before their commit and keeps nothing: for actions on the spot.
+// EarlyDelivery hands alerts over before their commit, for actions on the spot: what the sink
+// cannot take now is tried again for a few seconds, and nothing outlives the process.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <set>
+#include <span>
 #include <string>
 
 #include "base/result.h"
@@ -24,6 +27,7 @@
 #include "pipeline/counts.h"
 #include "pipeline/made_times.h"
 #include "pipeline/sink.h"
+#include "pipeline/stage.h"
 #include "pipeline/trouble.h"
 #include "store/spool.h"
 
@@ -34,7 +38,7 @@ struct DeliveryCounts {
   Count submitted;  // rows given to the sink, the same one again not counted
   Count delivered;
   Count retried;   // times a row had to wait to be submitted again
-  Count rejected;  // refused for good; of an early sink: not taken at the first try
+  Count rejected;  // refused for good; of an early sink also: not taken in time
   Count expired;   // too old to act on when their turn came
 };
 
@@ -111,9 +115,28 @@ class Delivery {
   Trouble trouble_;
 };
 
+// The rows that an early sink gets of a decided batch. Alerts of readings that an earlier process
+// stored (sequence below `first_own`) are flagged kRowReplayed; of readings that were read back
+// from the store of this process, the age is that of the reading.
+std::shared_ptr<Batch> early_rows(const Batch& batch, std::span<const Alert> alerts,
+                                  std::uint64_t first_own, WallTime now, MonoTime mono_now);
+
 class EarlyDelivery {
  public:
-  EarlyDelivery(std::string name, Sink& sink) : sink_(sink), trouble_("sink", std::move(name)) {}
+  static constexpr std::size_t kMaxRetries = 256;  // rows that wait for another try
+
+  struct Parts {
+    std::string name;  // of the sink
+    Sink* sink = nullptr;
+    io::Loop* loop = nullptr;
+    Nanos retry_after = std::chrono::milliseconds(500);
+    Nanos retry_for = std::chrono::seconds(10);  // from give() on; then a row is counted rejected
+  };
+
+  explicit EarlyDelivery(Parts parts);
+  ~EarlyDelivery();
+  EarlyDelivery(const EarlyDelivery&) = delete;
+  EarlyDelivery& operator=(const EarlyDelivery&) = delete;
 
   // From the sink's loop.
   void give(BatchRef alerts);
@@ -125,7 +148,24 @@ class EarlyDelivery {
   std::string trouble() const { return trouble_.text(); }
 
  private:
-  Sink& sink_;
+  struct Held {
+    BatchRef batch;
+    std::size_t open = 0;  // rows without an outcome
+    MonoTime given;
+  };
+  struct Later {
+    BatchRef batch;
+    std::uint32_t row = 0;
+    MonoTime given;
+  };
+  void submit(BatchRef batch, MonoTime given);
+  void later(const BatchRef& batch, std::uint32_t row, MonoTime given);
+  void retry();
+
+  Parts parts_;
+  std::map<Token, Held> held_;
+  std::deque<Later> later_;
+  io::TimerId timer_ = 0;
   Token next_token_ = 1;
   DeliveryCounts counts_;
   Trouble trouble_;

@@ -351,33 +351,5 @@ TEST_F(DeliveryTest, AnswersThatNobodyAskedForAreIgnored) {
   EXPECT_EQ(delivery->counts().retried.get(), 0U);
 }
 
-TEST(EarlyDelivery, CountsWhatTheSinkAnswersAndKeepsNothing) {
-  auto taken = std::make_shared<Taken>();
-  FakeSink sink(taken);
-  EarlyDelivery delivery("siren", sink);
-  const auto batch = [](std::string_view text) {
-    auto made = std::make_shared<Batch>();
-    Row row;
-    row.payload = made->arena().copy(text);
-    made->add_row(row);
-    return made;
-  };
-  delivery.give(batch("1"));
-  EXPECT_EQ(delivery.counts().delivered.get(), 1U);
-  taken->refuse = Error::unavailable("no connection");
-  delivery.give(batch("2"));
-  EXPECT_EQ(delivery.counts().rejected.get(), 1U);
-  EXPECT_THAT(delivery.trouble(), HasSubstr("no connection"));
-  taken->refuse.reset();
-  taken->answers = false;
-  delivery.give(batch("3"));
-  EXPECT_EQ(delivery.counts().submitted.get(), 3U);
-  EXPECT_EQ(delivery.counts().delivered.get(), 1U);
-  taken->outcomes.push_back({taken->tokens.back(), 0, Verdict::kRetry});
-  delivery.pump();
-  EXPECT_EQ(delivery.counts().rejected.get(), 2U);
-  EXPECT_THAT(taken->payloads, ElementsAre("1", "3"));
-}
-
 }  // namespace
 }  // namespace headwater

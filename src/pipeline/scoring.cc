@@ -59,6 +59,7 @@ Status Scoring::restore() {
   }
   find_stale_state();
   last_appended_ = spool.stats().lanes[index_of(Lane::kReadings)].next_sequence - 1;
+  first_own_ = last_appended_ + 1;
   const std::uint64_t from = std::min(decided_, through_) + 1;
   if (from <= last_appended_) {
     behind_from_ = from;

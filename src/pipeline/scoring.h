@@ -103,6 +103,8 @@ class Scoring final : private Outputs {
   const telemetry::Histogram& latency() const { return *parts_.latency; }
   const std::string& name() const { return parts_.name; }
   const std::string& pipeline() const { return parts_.pipeline; }
+  // Readings with a lower sequence were stored by an earlier process.
+  std::uint64_t first_own() const { return first_own_; }
   // Where steps leave scores. The worker's thread.
   const std::string& score_column() const { return parts_.steps.score_column; }
   std::uint16_t stream() const { return parts_.stream; }
@@ -151,8 +153,9 @@ class Scoring final : private Outputs {
   std::size_t waiting_rows_ = 0;
   std::size_t waiting_bytes_ = 0;
 
-  std::uint64_t decided_ = 0;        // sequence of the last row with a decision
-  std::uint64_t through_ = 0;        // of the last row that the stages' state has seen
+  std::uint64_t decided_ = 0;  // sequence of the last row with a decision
+  std::uint64_t through_ = 0;  // of the last row that the stages' state has seen
+  std::uint64_t first_own_ = 1;
   std::uint64_t last_appended_ = 0;  // of the last row enqueue() saw
   std::uint64_t behind_from_ = 0;    // first sequence to read back; 0: not behind
   std::unique_ptr<SpoolReader> reader_;

@@ -17,8 +17,8 @@ constexpr Nanos kDrainCheckEvery = std::chrono::milliseconds(20);
 
 }  // namespace
 
-Worker::Worker(std::size_t index, std::unique_ptr<io::Loop> loop)
-    : index_(index), loop_(std::move(loop)) {}
+Worker::Worker(std::size_t index, std::unique_ptr<io::Loop> loop, Nanos sink_patience)
+    : index_(index), sink_patience_(sink_patience), loop_(std::move(loop)) {}
 
 Worker::~Worker() {
   stop();
@@ -128,13 +128,25 @@ bool Worker::ended() const {
                      [](const auto& intake) { return intake->ended(); });
 }
 
-bool Worker::settled() const {
+bool Worker::taken_is_done() const {
   const auto taken = [](const auto& intake) { return intake->settled(); };
   const auto scored = [](const auto& scoring) { return scoring->idle(); };
-  const auto sent = [](const auto& delivery) { return delivery->settled(); };
   return std::all_of(intakes_.begin(), intakes_.end(), taken) &&
-         std::all_of(scorings_.begin(), scorings_.end(), scored) &&
-         std::all_of(deliveries_.begin(), deliveries_.end(), sent);
+         std::all_of(scorings_.begin(), scorings_.end(), scored);
+}
+
+bool Worker::settled() const {
+  return taken_is_done() && std::all_of(deliveries_.begin(), deliveries_.end(),
+                                        [](const auto& delivery) { return delivery->settled(); });
+}
+
+std::uint64_t Worker::answered() const {
+  std::uint64_t total = 0;
+  for (const std::unique_ptr<Delivery>& delivery : deliveries_) {
+    const DeliveryCounts& counts = delivery->counts();
+    total += counts.delivered.get() + counts.rejected.get() + counts.expired.get();
+  }
+  return total;
 }
 
 void Worker::drain(Nanos limit, std::function<void()> done) {
@@ -150,7 +162,12 @@ void Worker::drain(Nanos limit, std::function<void()> done) {
 
 void Worker::check_drained() {
   if (!settled()) {
-    if (io::mono_now() < drain_until_) {
+    const MonoTime now = io::mono_now();
+    if (!taken_is_done() || answered() != answered_ || sinks_until_ == MonoTime{}) {
+      answered_ = answered();
+      sinks_until_ = now + sink_patience_;
+    }
+    if (now < std::min(drain_until_, sinks_until_)) {
       loop_->after(kDrainCheckEvery, [this] { check_drained(); });
       return;
     }

@@ -28,7 +28,9 @@ namespace headwater {
 
 class Worker {
  public:
-  Worker(std::size_t index, std::unique_ptr<io::Loop> loop);
+  static constexpr Nanos kSinkPatience = std::chrono::seconds(3);
+
+  Worker(std::size_t index, std::unique_ptr<io::Loop> loop, Nanos sink_patience = kSinkPatience);
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -50,7 +52,8 @@ class Worker {
   bool running() const { return thread_.joinable(); }
 
   // Any thread. Calls `done` on the worker's thread once nothing taken is unscored, uncommitted or
-  // unacknowledged and no alert unanswered, or `limit` has passed. The steps: stop taking, finish,
+  // unacknowledged and no alert unanswered, or `limit` has passed, or only alerts are left and no
+  // sink has taken one for `sink_patience`. The steps: stop taking, finish,
   // commit, acknowledge, write the state.
   void drain(Nanos limit, std::function<void()> done);
   // Any thread. Calls `change` on the worker's thread between two rounds and waits for it. At once
@@ -77,11 +80,14 @@ class Worker {
   bool round();
   void on_commit();
   bool ended() const;
+  bool taken_is_done() const;
   bool settled() const;
+  std::uint64_t answered() const;
   void check_drained();
   void tick();
 
   std::size_t index_;
+  Nanos sink_patience_;
   std::unique_ptr<io::Loop> loop_;
   BatchPool pool_;
   std::vector<std::unique_ptr<Scoring>> scorings_;
@@ -97,6 +103,8 @@ class Worker {
 
   bool closed_ = false;  // sources and sinks take no more calls
   MonoTime drain_until_;
+  MonoTime sinks_until_;        // patience with sinks; moved on by every answer
+  std::uint64_t answered_ = 0;  // by sinks, when sinks_until_ was set
   std::function<void()> drained_;
 };
 

@@ -26,7 +26,7 @@ class WorkerTest : public testing::Test {
 
   void build() {
     spool = Spool::open(disk, options).value();
-    worker = std::make_unique<Worker>(0, io::Loop::create().value());
+    worker = std::make_unique<Worker>(0, io::Loop::create().value(), sink_patience);
     Scoring::Parts scoring;
     scoring.name = "main/0";
     scoring.pipeline = "main";
@@ -99,6 +99,7 @@ class WorkerTest : public testing::Test {
   io::FaultFiles disk{1};
   SpoolOptions options = small_options();
   telemetry::Histogram latency;
+  Nanos sink_patience = Worker::kSinkPatience;
   std::shared_ptr<Feed> feed = std::make_shared<Feed>();
   std::shared_ptr<Taken> taken = std::make_shared<Taken>();
   std::mutex mutex;
@@ -131,6 +132,26 @@ TEST_F(WorkerTest, DrainEndsWhenAllIsAcknowledgedScoredAndSent) {
   // The state is written: a restart replays nothing.
   EXPECT_EQ(spool->cursor("checkpoint/main/0", Lane::kReadings, kAllStreams), 100U);
   EXPECT_EQ(spool->cursor("sink/pager", Lane::kAlerts, kAllStreams), 33U);
+}
+
+TEST_F(WorkerTest, DrainWaitsNoLongerForASinkThatTakesNothing) {
+  sink_patience = std::chrono::milliseconds(50);
+  taken->refuse = Error::unavailable("no connection");
+  build();
+  start();
+  add(1, 10);
+  std::atomic<bool> taken_all{false};
+  const MonoTime until = io::mono_now() + kPatience;
+  while (!taken_all && io::mono_now() < until) {
+    worker->loop().post([&] { taken_all = feed->taken == 10; });
+    std::this_thread::yield();
+  }
+  ASSERT_TRUE(drain(10 * kPatience));
+  ASSERT_TRUE(spool->flush(kPatience).ok());
+  stop();
+  EXPECT_EQ(feed->acknowledged.back(), (std::pair<Partition, Position>(1, 10)));
+  EXPECT_THAT(read_lane(*spool, Lane::kAlerts), SizeIs(3)) << "kept for the next start";
+  EXPECT_EQ(spool->cursor("sink/pager", Lane::kAlerts, kAllStreams).value_or(0), 0U);
 }
 
 TEST_F(WorkerTest, DrainTakesNothingMore) {
