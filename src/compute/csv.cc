@@ -19,7 +19,43 @@ void CsvReader::feed(std::string_view bytes) {
   buffer_.append(bytes);
 }
 
+// Whether all is there that skip_line() gives of a record that is bad at `from`: what it gives does
+// not depend on how the bytes came.
+bool CsvReader::line_is_whole(std::size_t from) const {
+  return finished_ || buffer_.size() - at_ > options_.max_record_bytes ||
+         buffer_.find('\n', from) != std::string::npos;
+}
+
+std::string_view CsvReader::skip_line() {
+  const std::string_view rest = std::string_view(buffer_).substr(at_);
+  std::string_view line = rest.substr(0, rest.find('\n'));
+  line = line.substr(0, options_.max_record_bytes);
+  skipping_ = true;
+  const std::size_t begin = at_;
+  skip_rest();
+  line = std::string_view(buffer_).substr(begin, line.size());
+  if (line.ends_with('\r')) {
+    line.remove_suffix(1);
+  }
+  return line;
+}
+
+void CsvReader::skip_rest() {
+  const std::size_t end = buffer_.find('\n', at_);
+  if (end != std::string::npos) {
+    at_ = end + 1;
+    ++line_;
+    skipping_ = false;
+  } else {
+    at_ = buffer_.size();
+    skipping_ = !finished_;
+  }
+}
+
 Result<bool> CsvReader::next(CsvRow& row) {
+  if (skipping_) {
+    skip_rest();
+  }
   for (;;) {
     switch (HW_TRY(scan_record(row))) {
       case Scan::kRecord:
@@ -57,6 +93,9 @@ Result<CsvReader::Scan> CsvReader::scan_record(CsvRow& row) {
   spans_.clear();
   while (!whole) {
     if (spans_.size() >= options_.max_fields) {
+      if (!line_is_whole(at)) {
+        return Scan::kMore;
+      }
       return Error::invalid("line {}: more than {} fields", line_, options_.max_fields);
     }
     const std::size_t begin = at;
@@ -96,6 +135,9 @@ Result<CsvReader::Scan> CsvReader::scan_record(CsvRow& row) {
                        (buffer_[at] == '\r' && at + 1 < end && buffer_[at + 1] == '\n') ||
                        (buffer_[at] == '\r' && at + 1 == end));
       if (at < end && !line_end && buffer_[at] != options_.delimiter) {
+        if (!line_is_whole(at)) {
+          return Scan::kMore;
+        }
         return Error::invalid("line {}: bytes behind the closing quote of field {}", line_ + lines,
                               spans_.size() + 1);
       }

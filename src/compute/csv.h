@@ -41,8 +41,13 @@ class CsvReader {
   void finish() { finished_ = true; }
 
   // true: a record is in `row`. false: more bytes are needed, or, after finish(), there are none.
-  // Invalid ("line 7: …") for a malformed or oversize record; the reader then stays at the error.
+  // Invalid ("line 7: …") for a malformed or oversize record; the reader then stays at the error
+  // until skip_line().
   Result<bool> next(CsvRow& row);
+
+  // Behind an error: leaves out the line that the bad record begins with. Gives its bytes without
+  // the line's end, max_record_bytes of them at most, valid until the next call.
+  std::string_view skip_line();
 
   // Offset behind the last record given: where to go on reading after a restart.
   std::uint64_t offset() const { return base_ + at_; }
@@ -52,6 +57,8 @@ class CsvReader {
  private:
   enum class Scan : std::uint8_t { kRecord, kMore, kBlank };
   Result<Scan> scan_record(CsvRow& row);
+  bool line_is_whole(std::size_t from) const;
+  void skip_rest();
 
   CsvOptions options_;
   std::string buffer_;
@@ -59,6 +66,7 @@ class CsvReader {
   std::uint64_t base_ = 0;  // offset of buffer_[0] in the stream
   std::size_t line_ = 1;    // of the next record
   bool finished_ = false;
+  bool skipping_ = false;  // what comes up to the next line feed is left out
   std::vector<std::pair<std::size_t, std::size_t>> spans_;  // of the record's fields in buffer_
 };
 
