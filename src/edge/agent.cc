@@ -1,5 +1,6 @@
 #include "edge/agent.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 
@@ -26,6 +27,7 @@ Agent::~Agent() {
   {
     const std::lock_guard lock(parts_->fanout->mutex);
     parts_->fanout->workers.clear();
+    parts_->fanout->uplink = nullptr;
   }
   parts_->callbacks.clear();
   parts_->admin_server.reset();
@@ -44,6 +46,7 @@ Result<std::unique_ptr<Agent>> Agent::start(std::unique_ptr<Plan> plan,
 }
 
 void Agent::drain(Nanos limit) {
+  const MonoTime until = io::mono_now() + limit;
   parts_->drained = true;
   parts_->health.set_not_ready("edge", "draining");
   std::mutex mutex;
@@ -67,6 +70,10 @@ void Agent::drain(Nanos limit) {
     std::unique_lock lock(mutex);
     changed.wait(lock, [&] { return waiting == 0; });
   }
+  // Behind the workers: their last alerts go out too.
+  if (parts_->uplink != nullptr) {
+    parts_->uplink->drain(std::max(until - io::mono_now(), Nanos{0}));
+  }
   if (parts_->spool != nullptr) {
     if (Status flushed = parts_->spool->flush(kFlushLimit); !flushed) {
       log::error("the last commit did not finish", {{"error", flushed.error()}});
@@ -83,7 +90,11 @@ bool Agent::finished() const {
       return false;
     }
   }
-  return true;
+  if (parts_->uplink == nullptr) {
+    return true;
+  }
+  parts_->uplink->finish();
+  return parts_->uplink->settled();
 }
 
 std::string Agent::status_json() const {

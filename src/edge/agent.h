@@ -41,7 +41,8 @@ class Agent {
 
   // At most `limit`; what is not finished by then goes on at the next start.
   void drain(Nanos limit);
-  // Every source has ended and all its rows are decided, committed and their alerts delivered.
+  // Every source has ended and all its rows are decided, committed and their alerts delivered; the
+  // uplink, which is told that nothing more will come, has sent everything.
   bool finished() const;
 
   // Takes over what `fresh` changes in live options (models, steps, log); the rest stays and is

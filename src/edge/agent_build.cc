@@ -93,6 +93,9 @@ Status open_store(Agent::Parts& parts) {
     for (Worker* worker : fanout->workers) {
       worker->committed(upto);
     }
+    if (fanout->uplink != nullptr) {
+      fanout->uplink->committed();
+    }
   });
   return {};
 }
@@ -263,6 +266,9 @@ Status make_source(Agent::Parts& parts, Streams& streams, const PlacedPipeline& 
     intake.scoring = &scoring;
     Intake& added = parts.workers[i]->add(std::make_unique<Intake>(std::move(intake)));
     scoring.add_stream(added.stream(), added.decode());
+    if (decides(config)) {
+      parts.scored[added.stream()] = "decided/" + scoring.name();
+    }
     placed.intakes.push_back(&added);
     served.insert(added.stream());
   }
@@ -276,8 +282,11 @@ Status make_source(Agent::Parts& parts, Streams& streams, const PlacedPipeline& 
       // Types that cannot be read are learned anew.
       (void)decode->restore(
           SpoolState(*parts.spool, fmt::format("decode/{}/{}/", pipeline.name, name)));
-      pipeline.scorings[std::min(index, pipeline.scorings.size() - 1)]->add_stream(
-          number, std::move(decode));
+      Scoring& scoring = *pipeline.scorings[std::min(index, pipeline.scorings.size() - 1)];
+      scoring.add_stream(number, std::move(decode));
+      if (decides(config)) {
+        parts.scored[number] = "decided/" + scoring.name();
+      }
     }
   }
   if (set.declares_id) {
@@ -343,12 +352,14 @@ Status build_agent(Agent::Parts& parts) {
     }
   }
   HW_TRY(streams.save());
+  HW_TRY(make_uplink(parts).with("uplink"));
   register_metrics(parts);
   {
     const std::lock_guard lock(parts.fanout->mutex);
     for (const std::unique_ptr<Worker>& worker : parts.workers) {
       parts.fanout->workers.push_back(worker.get());
     }
+    parts.fanout->uplink = parts.uplink.get();
   }
   HW_TRY(start_servers(parts));
   for (const std::unique_ptr<Worker>& worker : parts.workers) {
@@ -356,6 +367,9 @@ Status build_agent(Agent::Parts& parts) {
         parts.health.watch("worker-" + std::to_string(worker->index()), std::chrono::seconds(30));
     heart.beat();
     HW_TRY(worker->start([&heart] { heart.beat(); }));
+  }
+  if (parts.uplink != nullptr) {
+    HW_TRY(parts.uplink->start().with("uplink"));
   }
   parts.health.set_started();
   return {};

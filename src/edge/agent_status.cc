@@ -205,6 +205,7 @@ std::string describe_agent(Agent::Parts& parts) {
     json["sinks"].push_back(describe_sink(*sink));
   }
   json["store"] = describe_store(*parts.spool);
+  json["uplink"] = Json::parse(describe_uplink(parts));
   return json.dump();
 }
 
@@ -290,6 +291,7 @@ void register_metrics(Agent::Parts& parts) {
             "Alerts too old to act on when their turn came (max_age).", {{"sink", sink->name}},
             [counts] { return counts->expired.get(); });
   }
+  register_uplink_metrics(parts);
   const Spool* spool = parts.spool.get();
   gauge("headwater_store_size_bytes", "Size of the spool on disk.", {},
         [spool] { return static_cast<double>(spool->stats().bytes); });

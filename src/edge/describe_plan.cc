@@ -71,6 +71,13 @@ std::string describe_plan(const Plan& plan, const ExpectedLoad& load) {
       text += fmt::format("  output {}: {}\n", port.name, port.text);
     }
   }
+  if (plan.has_uplink()) {
+    config::Diagnostics diagnostics;
+    const MadeUplink made = plan.make_uplink(diagnostics);
+    text += fmt::format("uplink: {} to {} every {}{}\n", fmt::join(made.options.lanes, ", "),
+                        made.where, format_duration(made.options.every),
+                        made.options.budget.empty() ? "" : ", at most " + made.options.budget);
+  }
   const std::string loss = plan.loss_window();
   text += loss.empty() ? "loss window: none; what a source was told \"got it\" about is on disk\n"
                        : fmt::format("LOSS WINDOW: {}\n", loss);
@@ -105,6 +112,11 @@ std::string describe_plan_json(const Plan& plan, const ExpectedLoad& load) {
                               {"path", entry.model->path()},
                               {"digest", entry.model->digest()},
                               {"bytes", entry.model->file_bytes()}});
+  }
+  if (plan.has_uplink()) {
+    config::Diagnostics diagnostics;
+    const MadeUplink made = plan.make_uplink(diagnostics);
+    json["uplink"] = {{"to", made.where}, {"lanes", made.options.lanes}};
   }
   json["loss_window"] = plan.loss_window();
   json["bytes_written_per_day"] = bytes_per_day(plan, load);

@@ -69,6 +69,7 @@ struct EdgeConfig {
   config::Map<PipelineConfig> pipelines;
   config::Map<config::Node> sinks;
   StoreConfig store;
+  config::Node uplink;
   HealthConfig health;
   AdminConfig admin;
   LogConfig log;
@@ -234,6 +235,9 @@ inline constexpr auto kSchema<EdgeConfig> = schema<EdgeConfig>(
     field(&EdgeConfig::pipelines, {.name = "pipelines", .doc = "Pipelines by name."}),
     field(&EdgeConfig::sinks, {.name = "sinks", .doc = "Sinks by name, each with its `type`."}),
     field(&EdgeConfig::store, {.name = "store", .doc = "The spool."}),
+    field(&EdgeConfig::uplink,
+          {.name = "uplink",
+           .doc = "Where what is stored is sent to, with its `type`; without it it stays here."}),
     field(&EdgeConfig::health, {.name = "health", .doc = "The health listener."}),
     field(&EdgeConfig::admin, {.name = "admin", .doc = "The admin listener."}),
     field(&EdgeConfig::log, {.name = "log", .doc = "The log.", .live = true}),

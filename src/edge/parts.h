@@ -12,6 +12,7 @@
 #include "pipeline/worker.h"
 #include "protocol/http/server.h"
 #include "store/spool.h"
+#include "uplink/uplink.h"
 
 namespace headwater {
 
@@ -20,6 +21,7 @@ namespace headwater {
 struct CommitFanout {
   std::mutex mutex;
   std::vector<Worker*> workers;
+  Uplink* uplink = nullptr;
 };
 
 // Where one configured sink is.
@@ -70,6 +72,8 @@ struct Agent::Parts {
   // spool.
   std::shared_ptr<CommitFanout> fanout = std::make_shared<CommitFanout>();
   std::unique_ptr<Spool> spool;
+  std::unique_ptr<Uplink> uplink;  // null: none
+  ScoredStreams scored;            // of pipelines that decide
   std::vector<std::unique_ptr<Worker>> workers;
   std::vector<std::unique_ptr<PlacedSink>> sinks;
   std::vector<PlacedSource> sources;
@@ -85,6 +89,12 @@ Status build_agent(Agent::Parts& parts);
 // Takes the stages out of `planned`.
 Scoring::Steps scoring_steps(const PipelineConfig& config, std::uint64_t revision,
                              PlannedSteps& planned);
+// agent_uplink.cc
+Status make_uplink(Agent::Parts& parts);
+bool decides(const PipelineConfig& config);
+// JSON; "null" without one.
+std::string describe_uplink(const Agent::Parts& parts);
+void register_uplink_metrics(Agent::Parts& parts);
 // agent_status.cc
 std::string describe_agent(Agent::Parts& parts);
 void register_metrics(Agent::Parts& parts);

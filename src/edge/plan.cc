@@ -142,6 +142,9 @@ void Plan::check_parts(config::Diagnostics& diagnostics) {
   for (const auto& [name, node] : config_.sinks) {
     (void)make_sink(name, diagnostics);
   }
+  if (has_uplink()) {
+    (void)make_uplink(diagnostics);
+  }
   for (const auto& [name, pipeline] : config_.pipelines) {
     (void)make_steps(pipeline, name, diagnostics);
   }
@@ -177,6 +180,9 @@ void Plan::parse_what_is_sound(const config::Node& root) {
     each("pipelines", config_.pipelines);
   }
   for (const config::Node::Entry& entry : root.entries()) {
+    if (entry.name == "uplink") {
+      config_.uplink = entry.value;
+    }
     auto* nodes = entry.name == "sources" ? &config_.sources
                   : entry.name == "sinks" ? &config_.sinks
                                           : nullptr;
@@ -338,6 +344,14 @@ MadeSink Plan::make_sink(std::string_view name, config::Diagnostics& diagnostics
   }
   return kind->make(sink->options, {.name = std::string(name), .edge_id = config_.edge.id},
                     diagnostics);
+}
+
+MadeUplink Plan::make_uplink(config::Diagnostics& diagnostics) const {
+  const WithOrigins with_origins(diagnostics, origins_);
+  const std::optional<Typed> uplink = typed(config_.uplink, "uplink", diagnostics);
+  const TargetKind* kind =
+      uplink ? find_target_kind(uplink->kind, uplink->at, diagnostics) : nullptr;
+  return kind == nullptr ? MadeUplink{} : kind->make(uplink->options, diagnostics);
 }
 
 std::string Plan::loss_window() const {

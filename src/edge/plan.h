@@ -19,6 +19,7 @@
 #include "model/registry.h"
 #include "nodes/catalogue.h"
 #include "telemetry/metrics.h"
+#include "uplink/catalogue.h"
 
 namespace headwater {
 
@@ -60,6 +61,8 @@ class Plan {
   SourceSet make_source(std::string_view name, const std::vector<io::Loop*>& loops,
                         config::Diagnostics& diagnostics) const;
   MadeSink make_sink(std::string_view name, config::Diagnostics& diagnostics) const;
+  bool has_uplink() const { return !config_.uplink.is_null(); }
+  MadeUplink make_uplink(config::Diagnostics& diagnostics) const;
 
   // Whether readings are told as received before they are on disk, and why: empty is never.
   std::string loss_window() const;

@@ -8,6 +8,7 @@
 #include "edge/options.h"
 #include "io/files.h"
 #include "nodes/catalogue.h"
+#include "uplink/catalogue.h"
 
 namespace headwater {
 namespace {
@@ -75,11 +76,17 @@ Result<std::string> reference_text(std::string_view name) {
        {sections_of(source_kinds()), sections_of(stage_kinds()), sections_of(sink_kinds())}) {
     all.insert(all.end(), list.begin(), list.end());
   }
+  // Their kinds have the names of sinks: "uplink" shows them.
+  for (Section& target : sections_of(target_kinds())) {
+    target.name = "uplink " + target.name;
+    all.push_back(std::move(target));
+  }
   std::string text;
   std::vector<std::string_view> names;
   for (const Section& section : all) {
     names.push_back(section.name);
-    if (name.empty() || section.name == name) {
+    if (name.empty() || section.name == name ||
+        (name == "uplink" && section.name.starts_with("uplink "))) {
       text += section.name + "\n" + config::help_text(*section.view) + "\n";
     }
   }
@@ -99,6 +106,7 @@ std::string config_json_schema() {
   nlohmann::ordered_json& properties = schema["properties"];
   properties["sources"] = {{"type", "object"}, {"additionalProperties", by_type(source_kinds())}};
   properties["sinks"] = {{"type", "object"}, {"additionalProperties", by_type(sink_kinds())}};
+  properties["uplink"] = by_type(target_kinds());
   nlohmann::ordered_json steps = nlohmann::ordered_json::array();
   for (const StageKind& kind : stage_kinds()) {
     steps.push_back({{"type", "object"},
@@ -128,6 +136,8 @@ Status write_reference(const std::string& dir) {
   HW_TRY(files.write_all(dir + "/sinks.md",
                          page("Sinks", "Each entry under `sinks:` has a `type`, one of these.",
                               sections_of(sink_kinds()))));
+  HW_TRY(files.write_all(dir + "/uplink.md", page("Uplink", "`uplink:` has a `type`, one of these.",
+                                                  sections_of(target_kinds()))));
   return files.write_all(dir + "/config.schema.json", config_json_schema() + "\n");
 }
 

@@ -13,8 +13,9 @@ namespace {
 std::string where_of(const FileTargetOptions& options) {
   return options.dir.text;
 }
+// Without its query, which may hold a key.
 std::string where_of(const HttpTargetOptions& options) {
-  return options.url;
+  return options.url.substr(0, options.url.find('?'));
 }
 
 template <class Options, std::unique_ptr<UplinkTarget> (*make)(const Options&, const config::Node&,

@@ -1,0 +1,106 @@
+// The uplink of an agent: built, told about, measured.
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "edge/parts.h"
+
+namespace headwater {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+double age_s(const LaneStream& stream) {
+  const std::optional<WallTime> oldest = stream.oldest();
+  return oldest ? std::max(0.0, static_cast<double>((io::wall_now() - *oldest).count()) * 1e-9) : 0;
+}
+
+}  // namespace
+
+bool decides(const PipelineConfig& config) {
+  return std::any_of(config.steps.begin(), config.steps.end(), [](const config::Node& step) {
+    const config::Node::Entry* entry = step.only_entry();
+    return entry != nullptr && (entry->name == "detect" || entry->name == "decide");
+  });
+}
+
+Status make_uplink(Agent::Parts& parts) {
+  if (!parts.plan->has_uplink()) {
+    return {};
+  }
+  config::Diagnostics diagnostics;
+  MadeUplink made = parts.plan->make_uplink(diagnostics);
+  HW_TRY(diagnostics.status());
+  parts.uplink = HW_TRY(Uplink::create({.made = std::move(made),
+                                        .spool = parts.spool.get(),
+                                        .edge_id = parts.plan->config().edge.id,
+                                        .scored = parts.scored}));
+  return {};
+}
+
+std::string describe_uplink(const Agent::Parts& parts) {
+  if (parts.uplink == nullptr) {
+    return "null";
+  }
+  Json json = {{"type", parts.plan->config().uplink.find("type")->text()},
+               {"to", parts.uplink->where()}};
+  json["lanes"] = Json::array();
+  for (const std::unique_ptr<LaneStream>& stream : parts.uplink->streams()) {
+    const LaneStreamCounts& counts = stream->counts();
+    json["lanes"].push_back({{"lane", std::string(lane_name(stream->lane()))},
+                             {"state", std::string(lane_state_name(stream->state()))},
+                             {"pending", stream->pending()},
+                             {"oldest_pending_s", age_s(*stream)},
+                             {"cursor", stream->cursor()},
+                             {"delivered", counts.rows.get()},
+                             {"delivered_bytes", counts.bytes.get()},
+                             {"batches", counts.batches.get()},
+                             {"sent_bytes", counts.sent_bytes.get()},
+                             {"retries", counts.retries.get()},
+                             {"refused", counts.refused.get()},
+                             {"trouble", stream->trouble()}});
+  }
+  return json.dump();
+}
+
+void register_uplink_metrics(Agent::Parts& parts) {
+  if (parts.uplink == nullptr) {
+    return;
+  }
+  telemetry::Registry& metrics = parts.metrics;
+  for (const std::unique_ptr<LaneStream>& owned : parts.uplink->streams()) {
+    const LaneStream* stream = owned.get();
+    const telemetry::Labels labels = {{"lane", std::string(lane_name(stream->lane()))}};
+    const auto counter = [&](std::string_view name, std::string_view help,
+                             Count LaneStreamCounts::*member) {
+      parts.callbacks.push_back(metrics.counter_from(name, help, labels, [stream, member] {
+        return static_cast<double>((stream->counts().*member).get());
+      }));
+    };
+    const auto gauge = [&](std::string_view name, std::string_view help,
+                           std::function<double()> read) {
+      parts.callbacks.push_back(metrics.gauge_from(name, help, labels, std::move(read)));
+    };
+    counter("headwater_uplink_delivered_rows_total", "Rows the receiver has stored.",
+            &LaneStreamCounts::rows);
+    counter("headwater_uplink_delivered_bytes_total",
+            "Bytes of the batches the receiver has stored, compressed.", &LaneStreamCounts::bytes);
+    counter("headwater_uplink_delivered_batches_total", "Batches the receiver has stored.",
+            &LaneStreamCounts::batches);
+    counter("headwater_uplink_sent_bytes_total", "Bytes of all attempts.",
+            &LaneStreamCounts::sent_bytes);
+    counter("headwater_uplink_retries_total", "Attempts that were not the first of their batch.",
+            &LaneStreamCounts::retries);
+    counter("headwater_uplink_refused_rows_total",
+            "Rows that were too large for the receiver; they are dead letters.",
+            &LaneStreamCounts::refused);
+    gauge("headwater_uplink_pending_rows", "Rows committed that the receiver has not stored.",
+          [stream] { return static_cast<double>(stream->pending()); });
+    gauge("headwater_uplink_oldest_pending_seconds", "Age of the oldest of them.",
+          [stream] { return age_s(*stream); });
+    gauge("headwater_uplink_parked_ratio",
+          "1 while the receiver refuses in a way that a person has to mend.",
+          [stream] { return stream->state() == LaneState::kParked ? 1.0 : 0.0; });
+  }
+}
+
+}  // namespace headwater
