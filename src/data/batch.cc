@@ -26,6 +26,12 @@ std::size_t Batch::add_row(const Row& row) {
   return rows_.size() - 1;
 }
 
+void Batch::replace_rows(std::vector<Row>& rows) {
+  HW_CHECK(columns_.empty() && all_selected_, "columns and selection are by a row's index");
+  rows_.swap(rows);
+  selection_.clear();
+}
+
 Column& Batch::add_column(std::string_view name, Type type) {
   const std::size_t index = schema_.set({std::string(name), type, {}});
   if (index == columns_.size()) {

@@ -41,6 +41,7 @@ struct Row {
   WallTime time;             // event time; set by decode
   WallTime received;         // believed wall time of arrival
   MonoTime arrived;          // monotonic time of arrival: latency is measured from here
+  std::string_view note;     // of a row that a source flagged kRowUndecoded: why
   Id128 identity;  // message id or source position, hashed: alert ids and dedupe stand on it
   std::uint64_t position = 0;   // in its partition; what Source::acknowledge gets back
   std::uint64_t sequence = 0;   // in the spool's lane; set by the append
@@ -67,6 +68,9 @@ class Batch {
   Row& row(std::size_t index) { return rows_[index]; }
   const Row& row(std::size_t index) const { return rows_[index]; }
   std::span<Row> all_rows() { return rows_; }
+  // The rows are these instead (`rows` gets the old ones). While there is no column and all rows
+  // are selected; views of the new ones point into arena() too.
+  void replace_rows(std::vector<Row>& rows);
   std::span<const Row> all_rows() const { return rows_; }
 
   // Columns, in the order they were added. add_column() replaces one of the same name; all rows

@@ -14,6 +14,7 @@
 #include "nodes/sinks/http.h"
 #include "nodes/sources/file.h"
 #include "nodes/sources/mqtt.h"
+#include "nodes/sources/http.h"
 #include "nodes/sources/mqtt_listen.h"
 #include "nodes/window/window.h"
 
@@ -67,6 +68,7 @@ constexpr std::array kSources = {
     source<MqttListenOptions, make_mqtt_listen>("mqtt_listen"),
     source<MqttSourceOptions, make_mqtt_source>("mqtt"),
     source<FileSourceOptions, make_file_source>("file"),
+    source<HttpSourceOptions, make_http_source>("http"),
 };
 
 constexpr std::array kStages = {

@@ -26,7 +26,8 @@ class Count {
 
 // Of one source on one worker.
 struct IntakeCounts {
-  Count taken;         // rows the source handed over (received = taken + what the source refused)
+  Count taken;         // readings the source handed over, each element of an array one (received =
+                       // taken + what the source refused)
   Count duplicate;     // declared message id already stored
   Count filtered;      // dropped by a filter in front of the append
   Count dead_letter;   // could not be decoded, or too large for the store; committed in the

@@ -26,9 +26,15 @@ class Decode {
  public:
   virtual ~Decode() = default;
 
+  // In front of decode(), for what a source gave: a message that holds several readings becomes one
+  // row each, in its place, with its partition and position. One that cannot be taken apart stays a
+  // row, kRowUndecoded with a note. Rows read back from the spool are apart already.
+  virtual void unpack(Batch& batch) { (void)batch; }
+
   // Adds columns; sets device and time of each row (of rows not flagged kRowReplayed), and identity
   // with kRowDeclaredId where a message id is declared. Rows that fail are flagged kRowUndecoded
-  // and listed in `failed`; the selection is left to the caller. `unfit` counts values that did not
+  // and listed in `failed` (those that were flagged before are not); the selection is left to the
+  // caller. `unfit` counts values that did not
   // fit their column and became null.
   virtual Status decode(Batch& batch, std::vector<Undecoded>& failed, std::uint64_t& unfit) = 0;
 

@@ -57,6 +57,7 @@ Intake::Intake(Parts parts)
     : parts_(std::move(parts)), process_nonce_(random_nonce()), trouble_("source", parts_.name) {
   checkpointed_ = dynamic_cast<Checkpointed*>(parts_.source.get());
 }
+  accounting_ = dynamic_cast<Accounting*>(parts_.source.get());
 
 void Intake::complain(std::string_view text) {
   complained_ = true;
@@ -89,7 +90,8 @@ bool Intake::pump(BatchPool& pool) {
   }
   complained_ = false;
   batch_ = pool.take();
-  const Result<More> more = parts_.source->take(parts_.room, batch_);
+  const std::size_t room = std::max<std::size_t>(1, parts_.room / readings_a_message_);
+  const Result<More> more = parts_.source->take(room, batch_);
   if (!more) {
     counts_.errors.add(1);
     complain(more.error().text());
@@ -105,7 +107,10 @@ bool Intake::pump(BatchPool& pool) {
 
 void Intake::treat(Batch& batch) {
   const std::size_t rows = batch.rows();
+  const std::size_t messages = batch.rows();
+  parts_.decode->unpack(batch);
   next_ = Pending{};
+  readings_a_message_ = messages == 0 ? readings_a_message_ : (rows + messages - 1) / messages;
   next_.rows = rows;
   failed_.clear();
   counts_.taken.add(rows);
@@ -120,6 +125,7 @@ void Intake::treat(Batch& batch) {
     drop_repeats(batch);
   }
   build(batch);  // without a row too: sessions may have changed
+    tell_fates(batch);
 }
 
 void Intake::note_frontier(const Batch& batch) {
@@ -152,6 +158,11 @@ void Intake::decode(Batch& batch) {
     for (std::uint32_t row = 0; row < batch.rows(); ++row) {
       batch.row(row).flags |= kRowUndecoded;
       failed_.push_back({row, decoded.error().text()});
+  for (std::uint32_t row = 0; row < batch.rows(); ++row) {
+    if ((batch.row(row).flags & kRowUndecoded) != 0) {
+      failed_.push_back({row, std::string(batch.row(row).note)});
+    }
+  }
     }
   }
   counts_.values_unfit.add(unfit);
@@ -224,6 +235,27 @@ Intake::Frame& Intake::next_frame(std::size_t begin) {
   }
   Frame& frame = frames_[frames_used_++];
   frame.transaction.clear();
+void Intake::tell_fates(const Batch& batch) const {
+  if (accounting_ == nullptr) {
+    return;
+  }
+  const std::span<const std::uint32_t> kept = batch.selection();
+  std::size_t next = 0;
+  for (std::size_t index = 0; index < batch.rows(); ++index) {
+    const Row& row = batch.row(index);
+    Fate fate = Fate::kFiltered;
+    if (next < kept.size() && kept[next] == index) {
+      ++next;
+      fate = Fate::kStored;
+    } else if ((row.flags & kRowUndecoded) != 0) {
+      fate = Fate::kDeadLetter;
+    } else if ((row.flags & kRowDuplicate) != 0) {
+      fate = Fate::kDuplicate;
+    }
+    accounting_->became(row.partition, row.position, fate);
+  }
+}
+
   frame.begin = begin;
   frame.end = begin;
   return frame;

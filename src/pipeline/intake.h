@@ -105,6 +105,7 @@ class Intake {
   void drop_undecoded(Batch& batch);
   void filter(Batch& batch);
   void drop_repeats(Batch& batch);
+  void tell_fates(const Batch& batch) const;
   void build(const Batch& batch);
   void append_dead_letter(const Row& row, std::string_view reason);
   Frame& next_frame(std::size_t begin);
@@ -133,9 +134,11 @@ class Intake {
 
   Ticket last_ticket_ = 0;
   std::deque<Pending> pending_;
-  std::vector<Undecoded> failed_;    // reused
-  std::vector<std::uint8_t> flags_;  // reused
+  std::vector<Undecoded> failed_;       // reused
+  std::vector<std::uint8_t> flags_;     // reused
+  std::size_t readings_a_message_ = 1;  // of the last batch, at most: makes the next one smaller
   Checkpointed* checkpointed_ = nullptr;
+  Accounting* accounting_ = nullptr;
 };
 
 }  // namespace headwater

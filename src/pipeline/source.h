@@ -41,10 +41,10 @@ class Source {
   virtual Status start(io::Loop& loop) = 0;
 
   // Adds at most `room` rows to `batch`: payload, topic, sender, partition, position, received,
-  // arrived; identity where the source has a durable one (else zero). Views point into
-  // batch.arena(). Called every round, with room 0 while nothing can be taken, so that control
-  // traffic goes on. An error is counted and reported; the source stays in service and mends
-  // itself.
+  // arrived; identity where the source has a durable one (else zero); kRowUndecoded with a note
+  // where it knows already that the row is no reading. Views point into batch.arena(). Called every
+  // round, with room 0 while nothing can be taken, so that control traffic goes on. An error is
+  // counted and reported; the source stays in service and mends itself.
   virtual Result<More> take(std::size_t room, Batch& batch) = 0;
 
   virtual Status acknowledge(Partition partition, Position upto) = 0;
@@ -92,6 +92,17 @@ class Refusing {
  public:
   virtual ~Refusing() = default;
   virtual std::uint64_t refused() const = 0;
+};
+
+enum class Fate : std::uint8_t { kStored, kDuplicate, kFiltered, kDeadLetter };
+
+// Ability of a source that tells its senders what became of their readings.
+class Accounting {
+ public:
+  virtual ~Accounting() = default;
+  // Once for each row, in order, before the acknowledge() that covers it; several of one position
+  // where a message held several readings.
+  virtual void became(Partition partition, Position position, Fate fate) = 0;
 };
 
 // Ability of a source that listens: what `status` and tests show.

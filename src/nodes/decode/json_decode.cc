@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "compute/device.h"
 #include "compute/event_time.h"
+#include "nodes/decode/unpack.h"
 #include "nodes/expression.h"
 #include "nodes/sources/reading_options.h"
 
@@ -19,11 +20,14 @@ constexpr std::uint64_t kMessageIdSeed = 0x6d65737361676569ULL;
 class JsonDecode final : public Decode {
  public:
   JsonDecode(DecodeOptions decode, DeviceOptions device, EventTimeOptions time,
-             std::string message_id)
-      : decoder_(std::move(decode)),
+             std::string message_id, UnpackOptions unpack)
+      : unpacker_(std::move(unpack)),
+        decoder_(std::move(decode)),
         device_(std::move(device)),
         time_(std::move(time)),
         message_id_(std::move(message_id)) {}
+
+  void unpack(Batch& batch) override { unpacker_.unpack(batch); }
 
   Status decode(Batch& batch, std::vector<Undecoded>& failed, std::uint64_t& unfit) override {
     failures_.clear();
@@ -110,6 +114,7 @@ class JsonDecode final : public Decode {
     return true;
   }
 
+  Unpacker unpacker_;
   JsonDecoder decoder_;
   DeviceResolver device_;
   EventTime time_;
@@ -132,6 +137,37 @@ Schema declared_schema(const ReadingOptions& options) {
     }
   }
   return declared;
+}
+
+std::optional<CsvDocumentOptions> csv_options(const ReadingOptions& options,
+                                              const config::Node& node,
+                                              config::Diagnostics& diagnostics) {
+  CsvDocumentOptions csv;
+  csv.columns = options.columns;
+  csv.declared = declared_schema(options);
+  csv.max_records = options.max_elements;
+  const std::string& delimiter = options.delimiter;
+  if (delimiter.size() != 1 || delimiter.find_first_of("\"\r\n") != std::string::npos) {
+    diagnostics.error(option_node(node, "delimiter"),
+                      "a delimiter is one byte, and no quote or line end");
+    return std::nullopt;
+  }
+  csv.csv.delimiter = delimiter[0];
+  const std::vector<std::string_view> names(csv.columns.begin(), csv.columns.end());
+  if (!names.empty()) {
+    if (const auto made = CsvObjects::create(names, csv.declared); !made) {
+      diagnostics.error(option_node(node, "columns"), made.error().text());
+      return std::nullopt;
+    }
+  }
+  return csv;
+}
+
+ReadingOptions without_csv(ReadingOptions options) {
+  options.format = ReadingFormat::kJson;
+  options.columns.clear();
+  options.delimiter = ReadingOptions().delimiter;
+  return options;
 }
 
 std::unique_ptr<Decode> make_json_decode(const ReadingOptions& options, const config::Node& node,
@@ -162,6 +198,16 @@ std::unique_ptr<Decode> make_json_decode(const ReadingOptions& options, const co
     diagnostics.error(option_node(option_node(node, "time"), "zone"), zone.error().text());
     good = false;
   }
+  UnpackOptions unpack;
+  unpack.max_elements = options.max_elements;
+  if (options.format == ReadingFormat::kCsv) {
+    unpack.csv = csv_options(options, node, diagnostics);
+    good = good && unpack.csv.has_value();
+  } else if (!options.columns.empty() || options.delimiter != ReadingOptions().delimiter) {
+    diagnostics.error(option_node(node, options.columns.empty() ? "delimiter" : "columns"),
+                      "is for CSV: say `format: csv`");
+    good = false;
+  }
   if (!good) {
     return nullptr;
   }
@@ -176,7 +222,7 @@ std::unique_ptr<Decode> make_json_decode(const ReadingOptions& options, const co
   decode.max_depth = options.max_depth;
   decode.max_fields = options.max_fields;
   return std::make_unique<JsonDecode>(std::move(decode), std::move(*device), std::move(time),
-                                      options.message_id);
+                                      options.message_id, std::move(unpack));
 }
 
 }  // namespace headwater

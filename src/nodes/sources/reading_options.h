@@ -2,8 +2,11 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "compute/csv_json.h"
 #include "config/diagnostics.h"
 #include "config/schema.h"
 #include "data/schema.h"
@@ -38,7 +41,17 @@ inline constexpr auto config::kSchema<TimeOptions> = config::schema<TimeOptions>
                   {.name = "max_future",
                    .doc = "A time further ahead of the arrival is kept, flagged and not used."}));
 
+enum class ReadingFormat : std::uint8_t { kJson, kCsv };
+
+template <>
+inline constexpr auto config::kEnumNames<ReadingFormat> = config::enum_names<ReadingFormat>(
+    {{"json", ReadingFormat::kJson}, {"csv", ReadingFormat::kCsv}});
+
 struct ReadingOptions {
+  ReadingFormat format = ReadingFormat::kJson;
+  std::vector<std::string> columns;
+  std::string delimiter = ",";
+  std::size_t max_elements = 10'000;
   std::string device = "client_id";
   std::string missing_device = "dead_letter";
   TimeOptions time;
@@ -51,6 +64,28 @@ struct ReadingOptions {
 template <>
 inline constexpr auto config::kSchema<ReadingOptions> = config::schema<ReadingOptions>(
     "reading", "How messages become readings.",
+    config::field(
+        &ReadingOptions::format,
+        {.name = "format",
+         .doc = "How messages are written. `json`: an object, or an array of objects, each "
+                "of which becomes a reading. `csv`: records, each of which becomes a "
+                "reading and is stored as a JSON object."}),
+    config::field(&ReadingOptions::columns,
+                  {.name = "columns",
+                   .doc = "Of CSV: the names of the fields, where there is no header line; without "
+                          "it the first line of a message or file names them.",
+                   .example = "[timestamp, temperature]"}),
+    config::field(&ReadingOptions::delimiter, {.name = "delimiter",
+                                               .doc = "Of CSV: the byte between fields.",
+                                               .example = "\";\""}),
+    config::field(&ReadingOptions::max_elements,
+                  {.name = "max_elements",
+                   .doc = "Readings in one message (array or CSV text) at most; one with more is "
+                          "refused whole.",
+                   .unit = "readings",
+                   .min = 1,
+                   .max = 1'000'000,
+                   .audience = config::Audience::kTuning}),
     config::field(&ReadingOptions::device,
                   {.name = "device",
                    .doc = "Where the device id comes from: `topic[1]` (a level of the topic, from "
@@ -86,7 +121,15 @@ inline constexpr auto config::kSchema<ReadingOptions> = config::schema<ReadingOp
                    .max = 4096,
                    .audience = config::Audience::kTuning}));
 
-// A decoder for readings in JSON. Null after an error in the options. `node` is the source's node.
+// The CSV part of the options. Nothing after an error in it.
+std::optional<CsvDocumentOptions> csv_options(const ReadingOptions& options,
+                                              const config::Node& node,
+                                              config::Diagnostics& diagnostics);
+// For sources that read CSV themselves and hand on JSON: the same options for JSON.
+ReadingOptions without_csv(ReadingOptions options);
+
+// A decoder for readings in `format`. Null after an error in the options. `node` is the source's
+// node.
 std::unique_ptr<Decode> make_json_decode(const ReadingOptions& options, const config::Node& node,
                                          config::Diagnostics& diagnostics);
 
