@@ -176,6 +176,14 @@ Result<CsvReader::Scan> CsvReader::scan_record(CsvRow& row) {
   row.line = line_;
   row.offset = base_ + at_;
   row.fields.clear();
+  row.raw = std::string_view(buffer_).substr(at_, at - at_);
+  while (row.raw.ends_with('\n') || row.raw.ends_with('\r')) {
+    row.raw.remove_suffix(1);
+  }
+  if (rewrite) {
+    raw_ = row.raw;
+    row.raw = raw_;
+  }
   const bool blank = spans_.size() == 1 && spans_[0].first == spans_[0].second;
   line_ += lines;
   at_ = at;

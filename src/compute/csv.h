@@ -29,6 +29,7 @@ struct CsvOptions {
 
 struct CsvRow {
   std::vector<std::string_view> fields;  // valid until the next call of the reader
+  std::string_view raw;                  // the record's bytes without its line end; likewise
   std::size_t line = 0;                  // where the record starts, from 1
   std::uint64_t offset = 0;              // of its first byte in the stream
 };
@@ -51,6 +52,7 @@ class CsvReader {
 
   // Offset behind the last record given: where to go on reading after a restart.
   std::uint64_t offset() const { return base_ + at_; }
+  std::size_t line() const { return line_; }  // of the next record
   // Starts in the middle of a stream, at a record's start: before the first feed().
   void start_at(std::uint64_t offset, std::size_t line);
 
@@ -67,6 +69,7 @@ class CsvReader {
   std::size_t line_ = 1;    // of the next record
   bool finished_ = false;
   bool skipping_ = false;  // what comes up to the next line feed is left out
+  std::string raw_;        // of a record whose fields are unescaped in its place
   std::vector<std::pair<std::size_t, std::size_t>> spans_;  // of the record's fields in buffer_
 };
 

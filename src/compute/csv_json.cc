@@ -152,8 +152,7 @@ Status read_csv_document(
       }
       take(object, {});
     } else {
-      const std::uint64_t begin = row.offset;
-      take(trim(text.substr(begin, reader.offset() - begin)), made.error().text());
+      take(row.raw, made.error().text());
     }
   }
 }

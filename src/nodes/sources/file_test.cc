@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "nodes/testing.h"
 
@@ -19,6 +20,7 @@ using Texts = std::vector<std::string>;
 class FileSource : public testing::Test {
  protected:
   void SetUp() override { start(); }
+  void TearDown() override { stop(); }
 
   static SourceContext on(std::vector<io::Loop*> loops) {
     SourceContext context;
@@ -32,12 +34,16 @@ class FileSource : public testing::Test {
   }
   // A fresh source, with what was saved; the file may not be there before.
   void start() {
-    if (!std::filesystem::exists(path())) {
+    if (!std::filesystem::exists(path()) && read == FileRead::kOnce) {
       write("");
     }
+    stop();
     FileSourceOptions options;
     options.path.text = path();
     options.max_line.bytes = max_line;
+    options.read = read;
+    options.reading.format = format;
+    options.poll = std::chrono::milliseconds(1);
     config::Diagnostics diagnostics;
     SourceSet set = make_file_source(options, config::Node(), on({loop.get()}), diagnostics);
     ASSERT_TRUE(set.good) << diagnostics.text();
@@ -45,6 +51,33 @@ class FileSource : public testing::Test {
     checkpointed = dynamic_cast<Checkpointed*>(source.get());
     ASSERT_TRUE(checkpointed->restore(state).ok());
     started = source->start(*loop);
+  }
+  void stop() {
+    if (source != nullptr && started.ok()) {
+      source->close();
+    }
+    source.reset();
+  }
+  // Follows the file from here on.
+  void follow() {
+    read = FileRead::kFollow;
+    start();
+    ASSERT_TRUE(started.ok()) << started.error().text();
+  }
+  // What comes until there are `count`, and nothing more in a few looks.
+  Texts wait_for(std::size_t count) {
+    Texts all;
+    const MonoTime until = io::mono_now() + std::chrono::seconds(20);
+    std::size_t quiet = 0;
+    while ((all.size() < count || quiet < 10) && io::mono_now() < until) {
+      loop->run_once(std::chrono::milliseconds(20));
+      const Texts some = take();
+      EXPECT_NE(more, More::kEnd);
+      all.insert(all.end(), some.begin(), some.end());
+      quiet = all.size() < count ? 0 : quiet + 1;
+    }
+    EXPECT_EQ(all.size(), count);
+    return all;
   }
   void save() {
     std::vector<std::pair<Partition, Position>> upto;
@@ -62,6 +95,9 @@ class FileSource : public testing::Test {
       payloads.emplace_back(row.payload);
       positions.push_back(row.position);
       identities.push_back(row.identity);
+      if ((row.flags & kRowUndecoded) != 0) {
+        notes.emplace_back(row.note);
+      }
       EXPECT_EQ(row.topic, path());
     }
     return payloads;
@@ -89,6 +125,9 @@ class FileSource : public testing::Test {
   More more = More::kNone;
   std::vector<Position> positions;
   std::vector<Id128> identities;
+  Texts notes;
+  FileRead read = FileRead::kOnce;
+  ReadingFormat format = ReadingFormat::kJson;
 };
 
 TEST_F(FileSource, GivesEachLineOnceAndThenEnds) {
@@ -216,6 +255,136 @@ TEST_F(FileSource, AFileThatIsMissingIsNamed) {
   ASSERT_FALSE(missing.ok());
   EXPECT_EQ(missing.error().code(), Code::kNotFound);
   EXPECT_THAT(missing.error().text(), HasSubstr("readings.jsonl"));
+}
+
+TEST_F(FileSource, AFileThatBeginsOtherwiseIsRefusedAtStart) {
+  write("one\ntwo\n");
+  take_all();
+  save();
+  std::ofstream(path(), std::ios::binary) << "ONE\ntwo\nthree\n";
+  start();
+  ASSERT_FALSE(started.ok());
+  EXPECT_THAT(started.error().text(), HasSubstr("begins otherwise"));
+}
+
+TEST_F(FileSource, AnOffsetAloneIsEnoughToGoOn) {
+  write("one\ntwo\n");
+  std::string blob;
+  ByteWriter(blob).put_varint(4);
+  state.put("offset", blob);
+  start();
+  EXPECT_THAT(take_all(), ElementsAre("two"));
+  save();
+  follow();
+  write("three\n");
+  EXPECT_THAT(wait_for(1), ElementsAre("three"));
+}
+
+TEST_F(FileSource, CsvRecordsBecomeObjects) {
+  format = ReadingFormat::kCsv;
+  write("device_id,v,note\r\nm1,1,\"a\nb, \"\"c\"\"\"\nm2\nm3,3,\n");
+  start();
+  EXPECT_THAT(take(1), ElementsAre(R"({"device_id":"m1","v":1,"note":"a\nb, \"c\""})"));
+  save();
+  start();  // the header is read again, lines go on
+  EXPECT_THAT(take_all(), ElementsAre("m2", R"({"device_id":"m3","v":3,"note":null})"));
+  EXPECT_THAT(notes, ElementsAre("line 4: 1 fields, there are 3 columns"));
+}
+
+TEST_F(FileSource, ACsvFileWithoutAHeaderThatCanBeReadSaysSo) {
+  format = ReadingFormat::kCsv;
+  write("a,,c\n1,2,3\n");
+  start();
+  ASSERT_FALSE(started.ok());
+  EXPECT_THAT(started.error().text(), HasSubstr("header: column 2 has no name"));
+  follow();
+  for (int i = 0; i < 2; ++i) {
+    Batch batch;
+    const Result<More> taken = source->take(10, batch);
+    ASSERT_FALSE(taken.ok());
+    EXPECT_THAT(taken.error().text(), HasSubstr("header: column 2 has no name"));
+    EXPECT_EQ(batch.rows(), 0U);
+  }
+}
+
+TEST_F(FileSource, FollowsAsLinesAreAdded) {
+  follow();
+  write("one\nhal");
+  EXPECT_THAT(wait_for(1), ElementsAre("one"));
+  write("f\n");
+  EXPECT_THAT(wait_for(1), ElementsAre("half"));
+  save();
+  write("three\n");
+  follow();
+  EXPECT_THAT(wait_for(1), ElementsAre("three"));
+}
+
+TEST_F(FileSource, FollowingAFileThatIsMissingWaitsForIt) {
+  std::filesystem::remove(path());
+  follow();
+  EXPECT_THAT(wait_for(0), IsEmpty());
+  write("one\n");
+  EXPECT_THAT(wait_for(1), ElementsAre("one"));
+}
+
+TEST_F(FileSource, GoesOnInTheNewFileAfterARotation) {
+  follow();
+  write("one\n");
+  EXPECT_THAT(wait_for(1), ElementsAre("one"));
+  write("two\nlast");
+  std::filesystem::rename(path(), path() + ".1");
+  EXPECT_THAT(wait_for(1), ElementsAre("two")) << "a name that is gone ends nothing";
+  std::ofstream(path() + ".1", std::ios::app) << " line";
+  write("one\n");
+  EXPECT_THAT(wait_for(2), ElementsAre("last line", "one"));
+  EXPECT_NE(identities[0], identities[3]) << "the same place in another file";
+  write("two\n");
+  EXPECT_THAT(wait_for(1), ElementsAre("two"));
+}
+
+TEST_F(FileSource, ARotationWhileItIsAwayLosesNothing) {
+  follow();
+  write("one\n");
+  EXPECT_THAT(wait_for(1), ElementsAre("one"));
+  save();
+  stop();
+  write("two\nthree\n");
+  std::filesystem::rename(path(), path() + ".1");
+  write("one\nfour\n");
+  follow();
+  EXPECT_THAT(wait_for(4), ElementsAre("two", "three", "one", "four"));
+  save();
+  follow();
+  EXPECT_THAT(wait_for(0), IsEmpty());
+}
+
+TEST_F(FileSource, AFileThatWasCutIsReadFromItsStart) {
+  follow();
+  write("one\ntwo\n");
+  EXPECT_THAT(wait_for(2), ElementsAre("one", "two"));
+  std::filesystem::resize_file(path(), 0);
+  EXPECT_THAT(wait_for(0), IsEmpty());
+  write("new\n");
+  EXPECT_THAT(wait_for(1), ElementsAre("new"));
+  save();
+  std::ofstream(path(), std::ios::binary) << "longer than before\n";  // cut and filled at once
+  EXPECT_THAT(wait_for(1), ElementsAre("longer than before"));
+  save();
+  stop();
+  std::ofstream(path(), std::ios::binary) << "cut while away, and longer too\n";
+  follow();
+  EXPECT_THAT(wait_for(1), ElementsAre("cut while away, and longer too"));
+  EXPECT_EQ(std::set<Id128>(identities.begin(), identities.end()).size(), identities.size());
+}
+
+TEST_F(FileSource, EachRotatedCsvFileHasItsOwnHeader) {
+  format = ReadingFormat::kCsv;
+  follow();
+  write("a,b\n1,2\n");
+  EXPECT_THAT(wait_for(1), ElementsAre(R"({"a":1,"b":2})"));
+  std::filesystem::rename(path(), path() + ".1");
+  write("b,a\n1,2\n");
+  EXPECT_THAT(wait_for(1), ElementsAre(R"({"b":1,"a":2})"));
 }
 
 TEST_F(FileSource, OneWorkerHasTheFile) {

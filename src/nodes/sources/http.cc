@@ -47,15 +47,15 @@ void refuse_for_now(const http::Responder& responder, std::string_view text) {
 
 // Between the server's thread and the worker's.
 struct Inbox {
-  explicit Inbox(HttpSourceOptions source_options, CsvDocumentOptions csv_options)
-      : options(std::move(source_options)), csv(std::move(csv_options)) {}
+  Inbox(HttpSourceOptions source_options, CsvDocumentOptions csv_options, io::Loop& of_worker)
+      : options(std::move(source_options)), csv(std::move(csv_options)), loop(of_worker) {}
 
   // On the server's thread.
   void take(http::Request&& request, const http::Responder& responder);
 
   const HttpSourceOptions options;
   const CsvDocumentOptions csv;
-  io::Loop* loop = nullptr;  // set before the server starts
+  io::Loop& loop;  // of the worker that has the source; outlives the server
   std::atomic<std::uint64_t> refused{0};
 
   std::mutex mutex;  // guards what follows
@@ -139,30 +139,17 @@ void Inbox::take(http::Request&& request, const http::Responder& responder) {
     ++open;
     arrived.push_back(std::move(posted));
   }
-  loop->post([] {});  // a round, in which take() is called
+  loop.post([] {});  // a round, in which take() is called
 }
 
 // The source is one partition: its positions count readings.
 class HttpSource final : public Source, public Accounting, public Refusing, public Listening {
  public:
-  HttpSource(std::shared_ptr<Inbox> inbox, http::ServerOptions server)
-      : inbox_(std::move(inbox)), server_options_(std::move(server)) {}
+  HttpSource(std::shared_ptr<Inbox> inbox, std::unique_ptr<http::Server> server)
+      : inbox_(std::move(inbox)), server_(std::move(server)) {}
 
-  Status start(io::Loop& loop) override {
-    inbox_->loop = &loop;
-    http::Router router;
-    const http::RouteOptions bounds{.max_body = inbox_->options.max_body.bytes};
-    for (const std::string_view rest : {"", "/{topic...}"}) {
-      HW_TRY(router.add(
-          "POST", inbox_->options.path + std::string(rest),
-          [inbox = inbox_](http::Request&& request, const http::Responder& answer) {
-            inbox->take(std::move(request), answer);
-          },
-          bounds));
-    }
-    server_ = HW_TRY(http::Server::open(server_options_, std::move(router)));
-    return {};
-  }
+  // The server has been open since the source was made; requests wait for the first take().
+  Status start(io::Loop&) override { return {}; }
 
   Result<More> take(std::size_t room, Batch& batch) override {
     if (paused_ || room == 0) {
@@ -245,7 +232,7 @@ class HttpSource final : public Source, public Accounting, public Refusing, publ
     if (paused) {
       turn_away("the store takes nothing at the moment");
     } else {
-      inbox_->loop->post([] {});
+      inbox_->loop.post([] {});
     }
   }
 
@@ -257,20 +244,15 @@ class HttpSource final : public Source, public Accounting, public Refusing, publ
     for (const std::unique_ptr<PostedRequest>& request : waiting_) {
       refuse_for_now(request->responder, "the edge is stopping");
     }
-    if (server_ != nullptr) {
-      server_->stop(kCloseGrace);
-    }
+    server_->stop(kCloseGrace);
   }
 
   std::uint64_t refused() const override {
-    return inbox_->refused.load(std::memory_order_relaxed) +
-           (server_ == nullptr ? 0 : server_->counts().bad_requests);
+    return inbox_->refused.load(std::memory_order_relaxed) + server_->counts().bad_requests;
   }
-  std::string address() const override {
-    return server_ == nullptr ? std::string() : server_->address();
-  }
+  std::string address() const override { return server_->address(); }
   std::size_t connections() const override {
-    return server_ == nullptr ? 0 : static_cast<std::size_t>(server_->counts().connections);
+    return static_cast<std::size_t>(server_->counts().connections);
   }
 
  private:
@@ -320,7 +302,6 @@ class HttpSource final : public Source, public Accounting, public Refusing, publ
   }
 
   std::shared_ptr<Inbox> inbox_;
-  http::ServerOptions server_options_;
   std::unique_ptr<http::Server> server_;
   std::deque<std::unique_ptr<PostedRequest>> waiting_;    // not wholly taken, in order
   std::deque<std::unique_ptr<PostedRequest>> answering_;  // wholly taken, in order
@@ -345,6 +326,21 @@ http::ServerOptions server_options(const HttpSourceOptions& options, const std::
                                  options.tls->client_ca.text};
   }
   return server;
+}
+
+Result<std::unique_ptr<http::Server>> open_server(const std::shared_ptr<Inbox>& inbox,
+                                                  const std::string& name) {
+  http::Router router;
+  const http::RouteOptions bounds{.max_body = inbox->options.max_body.bytes};
+  for (const char* rest : {"", "/{topic...}"}) {
+    HW_TRY(router.add(
+        "POST", inbox->options.path + rest,
+        [inbox](http::Request&& request, const http::Responder& responder) {
+          inbox->take(std::move(request), responder);
+        },
+        bounds));
+  }
+  return http::Server::open(server_options(inbox->options, name), std::move(router));
 }
 
 bool check_listener(const HttpSourceOptions& options, const config::Node& node,
@@ -399,11 +395,19 @@ SourceSet make_http_source(const HttpSourceOptions& options, const config::Node&
   const std::optional<CsvDocumentOptions> csv = csv_options(options.reading, node, diagnostics);
   set.good = make_json_decode(reading, node, diagnostics) != nullptr && csv.has_value();
   set.good = check_listener(options, node, diagnostics) && set.good;
-  if (set.good && !context.loops.empty()) {
-    set.sources.resize(context.loops.size());
-    set.sources[hash64(context.name) % context.loops.size()] = std::make_unique<HttpSource>(
-        std::make_shared<Inbox>(options, *csv), server_options(options, context.name));
+  if (!set.good || context.loops.empty()) {
+    return set;
   }
+  const std::size_t worker = hash64(context.name) % context.loops.size();
+  const auto inbox = std::make_shared<Inbox>(options, *csv, *context.loops[worker]);
+  Result<std::unique_ptr<http::Server>> server = open_server(inbox, context.name);
+  if (!server) {
+    diagnostics.error(option_node(node, "address"), server.error().text());
+    set.good = false;
+    return set;
+  }
+  set.sources.resize(context.loops.size());
+  set.sources[worker] = std::make_unique<HttpSource>(inbox, std::move(*server));
   return set;
 }
 
