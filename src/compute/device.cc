@@ -103,6 +103,18 @@ Result<DeviceOptions::Missing> parse_missing_device(std::string_view text) {
   return Error::invalid("'{}': missing_device is dead_letter, topic or sender", text);
 }
 
+std::string_view DeviceResolver::of(std::string_view topic, std::string_view sender) const {
+  std::string_view found;
+  if (options_.from == DeviceOptions::From::kTopicLevel) {
+    found = topic_level(topic, options_.level);
+  } else if (options_.from == DeviceOptions::From::kTopic) {
+    found = topic;
+  } else if (options_.from == DeviceOptions::From::kSender) {
+    found = sender;
+  }
+  return objection(found).empty() ? found : std::string_view();
+}
+
 std::string_view DeviceResolver::find(Batch& batch, const Column* column, std::size_t index) const {
   const Row& row = batch.row(index);
   switch (options_.from) {

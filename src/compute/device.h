@@ -45,6 +45,8 @@ class DeviceResolver {
   static constexpr std::size_t kMaxDeviceBytes = 256;
 
   explicit DeviceResolver(DeviceOptions options) : options_(std::move(options)) {}
+  // The device of a row with nothing but these; "" where they give none.
+  std::string_view of(std::string_view topic, std::string_view sender) const;
   void resolve(Batch& batch, DeviceStats& stats, std::vector<DecodeFailure>& failures) const;
 
  private:

@@ -31,6 +31,9 @@ enum RowFlags : std::uint32_t {
   kRowReplayed = 1U << 4,    // read back from the spool after a restart; not stored with the row
   kRowDeclaredId = 1U << 6,  // `identity` is a declared message id: a second one is a duplicate
   kRowDuplicate = 1U << 5,   // its identity is already stored; not stored again
+  // No reading: its device has gone, and the payload is its will. Neither decoded nor filtered nor
+  // scored; an alert comes from it.
+  kRowOffline = 1U << 7,
 };
 
 struct Row {
@@ -38,10 +41,10 @@ struct Row {
   std::string_view topic;    // MQTT topic, file name, URL path
   std::string_view sender;   // client id of the connection it came by; may be empty
   std::string_view device;   // set by decode
+  std::string_view note;     // of a row that a source flagged kRowUndecoded: why
   WallTime time;             // event time; set by decode
   WallTime received;         // believed wall time of arrival
   MonoTime arrived;          // monotonic time of arrival: latency is measured from here
-  std::string_view note;     // of a row that a source flagged kRowUndecoded: why
   Id128 identity;  // message id or source position, hashed: alert ids and dedupe stand on it
   std::uint64_t position = 0;   // in its partition; what Source::acknowledge gets back
   std::uint64_t sequence = 0;   // in the spool's lane; set by the append
@@ -65,12 +68,12 @@ class Batch {
   // Appends a row; its views must point into arena(). Columns that exist already get a null.
   // Returns the row's index.
   std::size_t add_row(const Row& row);
-  Row& row(std::size_t index) { return rows_[index]; }
-  const Row& row(std::size_t index) const { return rows_[index]; }
-  std::span<Row> all_rows() { return rows_; }
   // The rows are these instead (`rows` gets the old ones). While there is no column and all rows
   // are selected; views of the new ones point into arena() too.
   void replace_rows(std::vector<Row>& rows);
+  Row& row(std::size_t index) { return rows_[index]; }
+  const Row& row(std::size_t index) const { return rows_[index]; }
+  std::span<Row> all_rows() { return rows_; }
   std::span<const Row> all_rows() const { return rows_; }
 
   // Columns, in the order they were added. add_column() replaces one of the same name; all rows

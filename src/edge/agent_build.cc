@@ -9,6 +9,7 @@
 #include "edge/parts.h"
 #include "edge/tap_json.h"
 #include "io/files.h"
+#include "nodes/decide/offline_json.h"
 #include "pipeline/state.h"
 
 namespace headwater {
@@ -183,6 +184,10 @@ Status make_pipeline(Agent::Parts& parts, Streams& streams, const std::string& n
     scoring.stream = streams.number("scoring/" + scoring.name);
     scoring.steps = scoring_steps(config, parts.plan->revision(), steps);
     scoring.spool = parts.spool.get();
+    scoring.offline_json = [edge_id = parts.plan->config().edge.id, name](
+                               const Row& row, std::string_view alert_id) {
+      return offline_json(edge_id, name, row, alert_id);
+    };
     scoring.latency = &parts.metrics.histogram(
         "headwater_pipeline_decision_seconds",
         "Time from a reading's arrival to its decision; of replayed rows, from their reading back.",

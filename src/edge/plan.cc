@@ -331,7 +331,10 @@ SourceSet Plan::make_source(std::string_view name, const std::vector<io::Loop*>&
     return {};
   }
   return kind->make(source->options,
-                    {.edge_id = config_.edge.id, .name = std::string(name), .loops = loops},
+                    {.edge_id = config_.edge.id,
+                     .name = std::string(name),
+                     .loops = loops,
+                     .listeners = listeners_},
                     diagnostics);
 }
 
@@ -342,8 +345,15 @@ MadeSink Plan::make_sink(std::string_view name, config::Diagnostics& diagnostics
   if (kind == nullptr) {
     return {};
   }
-  return kind->make(sink->options, {.name = std::string(name), .edge_id = config_.edge.id},
-                    diagnostics);
+  SinkContext context{.name = std::string(name), .edge_id = config_.edge.id};
+  context.listeners = listeners_;
+  for (const auto& [source, node] : config_.sources) {
+    const config::Node* type = node.find("type");
+    if (type != nullptr && type->is_scalar() && type->text() == "mqtt_listen") {
+      context.listener_names.push_back(source);
+    }
+  }
+  return kind->make(sink->options, context, diagnostics);
 }
 
 MadeUplink Plan::make_uplink(config::Diagnostics& diagnostics) const {

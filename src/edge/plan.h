@@ -83,6 +83,8 @@ class Plan {
   telemetry::Registry& metrics_;
   config::Origins* origins_;  // may be null
   model::Registry models_;
+  // Filled by make_source() for sinks made before or after it.
+  std::shared_ptr<Listeners> listeners_ = std::make_shared<Listeners>();
   std::uint64_t revision_ = 0;
 };
 

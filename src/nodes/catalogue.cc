@@ -10,11 +10,12 @@
 #include "nodes/detect/detect.h"
 #include "nodes/enrich/enrich.h"
 #include "nodes/filter/filter.h"
+#include "nodes/sinks/command.h"
 #include "nodes/sinks/exec.h"
 #include "nodes/sinks/http.h"
 #include "nodes/sources/file.h"
-#include "nodes/sources/mqtt.h"
 #include "nodes/sources/http.h"
+#include "nodes/sources/mqtt.h"
 #include "nodes/sources/mqtt_listen.h"
 #include "nodes/window/window.h"
 
@@ -67,8 +68,8 @@ constexpr SinkKind sink(std::string_view kind) {
 constexpr std::array kSources = {
     source<MqttListenOptions, make_mqtt_listen>("mqtt_listen"),
     source<MqttSourceOptions, make_mqtt_source>("mqtt"),
-    source<FileSourceOptions, make_file_source>("file"),
     source<HttpSourceOptions, make_http_source>("http"),
+    source<FileSourceOptions, make_file_source>("file"),
 };
 
 constexpr std::array kStages = {
@@ -83,6 +84,7 @@ constexpr std::array kSinks = {
     sink<MqttSinkOptions, make_mqtt_sink>("mqtt"),
     sink<HttpSinkOptions, make_http_sink>("http"),
     sink<ExecSinkOptions, make_exec_sink>("exec"),
+    sink<CommandSinkOptions, make_command_sink>("command"),
     sink<FileSinkOptions, make_file_sink>("file"),
     sink<StdoutOptions, make_stdout_sink>("stdout"),
 };

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "pipeline/departures.h"
 #include "pipeline/scoring.h"
 #include "pipeline/state.h"
 
@@ -56,8 +57,8 @@ StoredRow stored_row(const Row& row) {
 Intake::Intake(Parts parts)
     : parts_(std::move(parts)), process_nonce_(random_nonce()), trouble_("source", parts_.name) {
   checkpointed_ = dynamic_cast<Checkpointed*>(parts_.source.get());
-}
   accounting_ = dynamic_cast<Accounting*>(parts_.source.get());
+}
 
 void Intake::complain(std::string_view text) {
   complained_ = true;
@@ -106,11 +107,11 @@ bool Intake::pump(BatchPool& pool) {
 }
 
 void Intake::treat(Batch& batch) {
-  const std::size_t rows = batch.rows();
   const std::size_t messages = batch.rows();
   parts_.decode->unpack(batch);
-  next_ = Pending{};
+  const std::size_t rows = batch.rows();
   readings_a_message_ = messages == 0 ? readings_a_message_ : (rows + messages - 1) / messages;
+  next_ = Pending{};
   next_.rows = rows;
   failed_.clear();
   counts_.taken.add(rows);
@@ -118,14 +119,19 @@ void Intake::treat(Batch& batch) {
   if (rows != 0) {
     note_frontier(batch);
     name_rows(batch);
+    std::vector<std::uint32_t> gone = set_departures_aside(batch);
     decode(batch);
     fail_large_rows(batch);
     drop_undecoded(batch);
     filter(batch);
     drop_repeats(batch);
+    std::erase_if(gone, [&](std::uint32_t row) {
+      return (batch.row(row).flags & kRowUndecoded) != 0;  // too large
+    });
+    take_departures_back(batch, gone);
+    tell_fates(batch);
   }
   build(batch);  // without a row too: sessions may have changed
-    tell_fates(batch);
 }
 
 void Intake::note_frontier(const Batch& batch) {
@@ -152,17 +158,17 @@ void Intake::name_rows(Batch& batch) {
 
 void Intake::decode(Batch& batch) {
   std::uint64_t unfit = 0;
-  if (Status decoded = parts_.decode->decode(batch, failed_, unfit); !decoded) {
-    complain(decoded.error().text());
-    failed_.clear();
-    for (std::uint32_t row = 0; row < batch.rows(); ++row) {
-      batch.row(row).flags |= kRowUndecoded;
-      failed_.push_back({row, decoded.error().text()});
   for (std::uint32_t row = 0; row < batch.rows(); ++row) {
     if ((batch.row(row).flags & kRowUndecoded) != 0) {
       failed_.push_back({row, std::string(batch.row(row).note)});
     }
   }
+  if (Status decoded = parts_.decode->decode(batch, failed_, unfit); !decoded) {
+    complain(decoded.error().text());
+    failed_.clear();
+    for (const std::uint32_t row : batch.selection()) {
+      batch.row(row).flags |= kRowUndecoded;
+      failed_.push_back({row, decoded.error().text()});
     }
   }
   counts_.values_unfit.add(unfit);
@@ -229,12 +235,6 @@ void Intake::drop_repeats(Batch& batch) {
   counts_.in_flight.set(counts_.in_flight.get() - repeats);
 }
 
-Intake::Frame& Intake::next_frame(std::size_t begin) {
-  if (frames_used_ == frames_.size()) {
-    frames_.emplace_back();
-  }
-  Frame& frame = frames_[frames_used_++];
-  frame.transaction.clear();
 void Intake::tell_fates(const Batch& batch) const {
   if (accounting_ == nullptr) {
     return;
@@ -256,6 +256,12 @@ void Intake::tell_fates(const Batch& batch) const {
   }
 }
 
+Intake::Frame& Intake::next_frame(std::size_t begin) {
+  if (frames_used_ == frames_.size()) {
+    frames_.emplace_back();
+  }
+  Frame& frame = frames_[frames_used_++];
+  frame.transaction.clear();
   frame.begin = begin;
   frame.end = begin;
   return frame;

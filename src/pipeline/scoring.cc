@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "io/loop.h"
+#include "pipeline/departures.h"
 #include "pipeline/state.h"
 #include "telemetry/log.h"
 
@@ -15,6 +16,9 @@ namespace {
 // Stored rows that one step looks at, for each row of a batch: rows of others are passed by
 // quickly, but a worker has more to do than that.
 constexpr std::size_t kLooksPerRow = 16;
+
+// Separates the ids of offline alerts from others.
+constexpr std::uint64_t kOfflineIdSeed = 0x6f66666c696e65ULL;
 
 // "2.decide." of "2.decide.9f…".
 std::string_view kind_of(std::string_view stage_key) {
@@ -259,9 +263,11 @@ bool Scoring::read_back(Batch& batch, std::uint16_t& stream) {
   }
   std::vector<Undecoded> failed;
   std::uint64_t unfit = 0;
+  const std::vector<std::uint32_t> aside = set_departures_aside(batch);
   if (Status decoded = decoders_[stream]->decode(batch, failed, unfit); !decoded) {
     complain(decoded.error().text());
   }
+  take_departures_back(batch, aside);
   return more;
 }
 
@@ -296,8 +302,17 @@ void Scoring::run(Batch batch, std::uint16_t stream, BatchPool& pool) {
     return;
   }
   const bool replayed = (batch.row(batch.selection().front()).flags & kRowReplayed) != 0;
+  const std::vector<std::uint32_t> gone = set_departures_aside(batch);
+  std::vector<Alert> offline = departures(batch, gone);
   done_ = std::move(batch);
-  if (!run_stages()) {
+  const bool whole = run_stages();
+  for (Alert& alert : offline) {  // each in its place
+    const auto behind = std::find_if(alerts_.begin(), alerts_.end(), [&](const Alert& other) {
+      return other.row != Alert::kNoRow && other.row > alert.row;
+    });
+    alerts_.insert(behind, std::move(alert));
+  }
+  if (!whole) {
     done_ = Batch();
     for (Alert& alert : alerts_) {
       alert.row = Alert::kNoRow;
@@ -316,6 +331,27 @@ void Scoring::run(Batch batch, std::uint16_t stream, BatchPool& pool) {
   }
   pool.give(std::move(done_));
   done_ = Batch();
+}
+
+std::vector<Alert> Scoring::departures(const Batch& batch,
+                                       std::span<const std::uint32_t> rows) const {
+  std::vector<Alert> made;
+  for (const std::uint32_t index : rows) {
+    if (!parts_.offline_json) {
+      break;
+    }
+    const Row& row = batch.row(index);
+    Alert& alert = made.emplace_back();
+    alert.id = hash128(row.identity.hex(), kOfflineIdSeed).hex();
+    alert.event = "offline";
+    alert.device = row.device;
+    alert.json = parts_.offline_json(row, alert.id);
+    alert.time = row.time;
+    alert.arrived = row.arrived;
+    alert.identity = row.identity;
+    alert.row = index;
+  }
+  return made;
 }
 
 // Sends done_ through the stages. False: one of them lost it.

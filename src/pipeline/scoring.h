@@ -11,6 +11,9 @@
 // `checkpoint/NAME`: the stored state of the stages is the one after the row here; it moves in the
 // frame that holds the state. At start the rows behind the lower one go through the stages again,
 // and those behind `decided` are recorded.
+//
+// A row that tells of a device that has gone (kRowOffline) passes the stages by and is an alert of
+// the event "offline", in its place among the alerts. Its id comes from the row's identity.
 #pragma once
 
 #include <cstdint>
@@ -58,6 +61,8 @@ class Scoring final : private Outputs {
     Spool* spool = nullptr;
     std::size_t max_waiting_rows = 65'536;
     std::size_t replay_rows = 1024;  // rows of a batch that is read back
+    // The JSON of an offline alert; without it there are none.
+    std::function<std::string(const Row& row, std::string_view alert_id)> offline_json;
     // Seconds from a reading's arrival to its decision; shared by the workers of a pipeline.
     telemetry::Histogram* latency = nullptr;
   };
@@ -122,6 +127,7 @@ class Scoring final : private Outputs {
   Result<bool> next_stored();
   void run(Batch batch, std::uint16_t stream, BatchPool& pool);
   bool run_stages();
+  std::vector<Alert> departures(const Batch& batch, std::span<const std::uint32_t> rows) const;
   void record(const Batch& batch, std::uint16_t stream);
   void record_rows(const Batch& batch, std::uint16_t stream, std::size_t begin, std::size_t end);
   void append_alert(const Alert& alert, const Batch& batch);

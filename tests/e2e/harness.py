@@ -6,16 +6,15 @@ Only the Python 3 standard library. HW_PROGRAM names the program (ctest sets it)
 import json
 import os
 import pathlib
-import select
 import shutil
 import signal
-import socket
-import struct
 import subprocess
 import tempfile
 import threading
 import time
 import urllib.request
+
+from raw_mqtt import PUBACK, RawClient, connect_packet
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SHARED = ROOT.parent / "shared"
@@ -168,93 +167,42 @@ class Edge:
         return json.loads(run_cli("store", "verify", self.folder / "data", "--json"))
 
 
-def _string(text):
-    data = text.encode() if isinstance(text, str) else text
-    return struct.pack(">H", len(data)) + data
-
-
-def _packet(first, body):
-    length, out = len(body), bytearray([first])
-    while True:
-        byte = length % 128
-        length //= 128
-        out.append(byte | (0x80 if length else 0))
-        if not length:
-            return bytes(out) + body
-
-
 class Device:
     """An MQTT 3.1.1 device over a plain socket: QoS 1 publishes in a window, and which of them were acknowledged."""
 
     def __init__(self, address, client_id, clean=True, keep_alive=60, username=None, password=None):
-        self.socket = socket.create_connection(address, timeout=10)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        flags = 0x02 if clean else 0
-        payload = _string(client_id)
-        if username is not None:
-            flags |= 0x80
-            payload += _string(username)
-        if password is not None:
-            flags |= 0x40
-            payload += _string(password)
-        self.socket.sendall(_packet(0x10, _string("MQTT") + bytes([4, flags]) + struct.pack(">H", keep_alive) + payload))
-        self._in = b""
-        kind, body = self._next(10)
-        self.refused = body[1]
-        self.session_present = body[0]
+        self.client = RawClient(address)
+        self.socket = self.client.socket
+        self.client.send(connect_packet(client_id, clean=clean, keep_alive=keep_alive, username=username,
+                                        password=password))
+        answer = self.client.take(10)
+        if answer is None:
+            raise ConnectionError("no CONNACK")
+        self.session_present, self.refused = answer.body[0], answer.body[1]
         self._next_id = 1
         self.open = {}       # packet id -> the caller's key
         self.acknowledged = []
 
-    def _next(self, timeout):
-        """The next packet as (first byte, body); None when none came in time; ConnectionError at the end."""
-        end = time.monotonic() + timeout
-        while True:
-            parsed = self._parse()
-            if parsed is not None:
-                return parsed
-            left = end - time.monotonic()
-            if left < 0 or not select.select([self.socket], [], [], max(left, 0))[0]:
-                return None
-            data = self.socket.recv(65536)
-            if not data:
-                raise ConnectionError("closed by the edge")
-            self._in += data
-
-    def _parse(self):
-        length, shift = 0, 0
-        for i in range(1, min(5, len(self._in))):
-            length |= (self._in[i] & 0x7F) << shift
-            shift += 7
-            if not self._in[i] & 0x80:
-                end = 1 + i + length
-                if len(self._in) < end:
-                    return None
-                packet = self._in[0], self._in[1 + i:end]
-                self._in = self._in[end:]
-                return packet
-        return None
-
     def send(self, topic, payload, key=None, qos=1):
         """Without waiting for the acknowledgement."""
-        data = payload if isinstance(payload, bytes) else payload.encode()
-        body = _string(topic)
+        packet_id = 0
         if qos:
             packet_id = self._next_id
             self._next_id = self._next_id % 65535 + 1
-            body += struct.pack(">H", packet_id)
             self.open[packet_id] = key
-        self.socket.sendall(_packet(0x30 | qos << 1, body + data))
+        self.client.publish(topic, payload, qos, packet_id)
 
     def poll(self, timeout=0.0):
         """Takes acknowledgements that are there (or come within the timeout); True if any came."""
-        packet = self._next(timeout)
+        packet = self.client.take(timeout)
+        if self.client.closed:
+            raise ConnectionError("closed by the edge")
         if packet is None:
             return False
         while packet is not None:
-            if packet[0] == 0x40:
-                self.acknowledged.append(self.open.pop(struct.unpack(">H", packet[1][:2])[0]))
-            packet = self._parse()
+            if packet.kind == PUBACK:
+                self.acknowledged.append(self.open.pop(packet.packet_id))
+            packet = self.client.take_parsed()
         return True
 
     def settle(self, deadline_s=DEADLINE_S):
@@ -269,12 +217,8 @@ class Device:
         self.settle()
 
     def close(self):
-        try:
-            self.socket.sendall(b"\xe0\x00")
-        except OSError:
-            pass
-        self.socket.close()
+        self.client.close()
 
     def drop(self):
         """Closes without a word, as a device that lost its power."""
-        self.socket.close()
+        self.client.drop()

@@ -25,13 +25,19 @@ def packet(first, body):
             return bytes(head) + body
 
 
-def connect_packet(client_id, version=4, clean=True, keep_alive=60, username=None, password=None, expiry=None):
+def connect_packet(client_id, version=4, clean=True, keep_alive=60, username=None, password=None, expiry=None,
+                   will=None, will_delay=0):
+    """`will` is (topic, payload)."""
     flags = (0x02 if clean else 0) | (0x80 if username is not None else 0) | (0x40 if password is not None else 0)
+    flags |= 0x04 if will else 0
     properties = b""
     if version == 5:
         properties = b"" if expiry is None else b"\x11" + struct.pack(">I", expiry)
         properties = bytes([len(properties)]) + properties
     body = string("MQTT") + bytes([version, flags]) + struct.pack(">H", keep_alive) + properties + string(client_id)
+    if will:
+        delay = b"\x18" + struct.pack(">I", will_delay) if will_delay else b""
+        body += (bytes([len(delay)]) + delay if version == 5 else b"") + string(will[0]) + string(will[1])
     for field in (username, password):
         if field is not None:
             body += string(field)
@@ -53,6 +59,16 @@ class Packet:
     @property
     def packet_id(self):
         return struct.unpack(">H", self.body[:2])[0]
+
+    def as_publish(self, version=4):
+        """Of PUBLISH: (topic, payload, qos, packet id, dup)."""
+        length = struct.unpack(">H", self.body[:2])[0]
+        topic, rest, qos, packet_id = self.body[2:2 + length].decode(), self.body[2 + length:], self.flags >> 1 & 3, 0
+        if qos:
+            packet_id, rest = struct.unpack(">H", rest[:2])[0], rest[2:]
+        if version == 5:
+            rest = rest[1 + rest[0]:]   # properties of less than 128 bytes
+        return topic, rest, qos, packet_id, bool(self.flags & 8)
 
     @property
     def reason(self):
@@ -85,6 +101,9 @@ class RawClient:
     def publish(self, topic, payload, qos=0, packet_id=0, dup=False):
         self.send(publish_packet(topic, payload, qos, packet_id, dup, self.version))
 
+    def acknowledge(self, packet_id):
+        self.send(packet(0x40, struct.pack(">H", packet_id)))
+
     def release(self, packet_id):
         self.send(packet(0x62, struct.pack(">H", packet_id)))
 
@@ -99,7 +118,7 @@ class RawClient:
         """The next packet; None when none came in time or the edge has closed the connection (then `closed`)."""
         end = time.monotonic() + timeout
         while True:
-            whole = self._parse()
+            whole = self.take_parsed()
             if whole is not None:
                 return whole
             left = end - time.monotonic()
@@ -135,7 +154,8 @@ class RawClient:
                 return last
             last = got
 
-    def _parse(self):
+    def take_parsed(self):
+        """The next packet of what was read already, or None."""
         length, shift = 0, 0
         for i in range(1, min(5, len(self._in))):
             length |= (self._in[i] & 0x7F) << shift

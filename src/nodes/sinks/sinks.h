@@ -5,9 +5,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "config/diagnostics.h"
 #include "config/schema.h"
+#include "nodes/listeners.h"
 #include "pipeline/sink.h"
 
 namespace headwater {
@@ -15,6 +17,8 @@ namespace headwater {
 struct SinkContext {
   std::string name;
   std::string edge_id;
+  std::shared_ptr<const Listeners> listeners{};  // null: there are none
+  std::vector<std::string> listener_names{};     // sources of the kind mqtt_listen, for the check
 };
 
 // When alerts go to a sink: after their commit (and again until they are taken), or at once (may

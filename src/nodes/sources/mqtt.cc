@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/bytes.h"
 #include "io/loop.h"
 #include "nodes/expression.h"
 #include "protocol/mqtt/client.h"
@@ -10,8 +11,10 @@
 namespace headwater {
 namespace {
 
+constexpr std::string_view kStateKey = "received";
+
 // One broker connection is one partition: the broker's order is the order of acknowledgement.
-class MqttSource final : public Source {
+class MqttSource final : public Source, public Checkpointed {
  public:
   MqttSource(mqtt::ClientOptions options, std::vector<std::string> topics, std::uint8_t qos)
       : options_(std::move(options)), topics_(std::move(topics)), qos_(qos) {}
@@ -19,6 +22,7 @@ class MqttSource final : public Source {
   Status start(io::Loop& loop) override {
     loop_ = &loop;
     client_ = HW_TRY(mqtt::Client::open(options_, loop));
+    client_->restore_received_ids(ids_);
     client_->on_change([this] { loop_->post([] {}); });  // a round, in which take() is called
     for (const std::string& topic : topics_) {
       HW_TRY(client_->subscribe(topic, qos_));
@@ -57,6 +61,43 @@ class MqttSource final : public Source {
     return {};
   }
 
+  void save(StateWriter& state, std::vector<std::pair<Partition, Position>>& upto) override {
+    Position position = 0;
+    if (client_ == nullptr || !client_->take_received_ids(ids_, &position)) {
+      return;
+    }
+    std::string blob;
+    ByteWriter writer(blob);
+    writer.put_string(session_name());
+    writer.put_varint(ids_.size());
+    for (const std::uint16_t id : ids_) {
+      writer.put(id);
+    }
+    state.put(kStateKey, blob);
+    if (position != 0) {
+      upto.emplace_back(0, position);
+    }
+  }
+
+  Status restore(const StateReader& state) override {
+    const std::string blob = state.get(kStateKey);
+    if (blob.empty()) {
+      return {};
+    }
+    ByteReader reader(blob);
+    const std::string_view name = reader.get_string();
+    const std::uint64_t count = reader.get_varint();
+    if (!reader.ok() || reader.left() != count * sizeof(std::uint16_t)) {
+      return Error::corrupt("the stored packet ids of QoS 2 are damaged");
+    }
+    if (name == session_name()) {  // else they are of another session
+      for (std::uint64_t i = 0; i < count; ++i) {
+        ids_.push_back(reader.get<std::uint16_t>());
+      }
+    }
+    return {};
+  }
+
   // Nothing more is read from the broker while nobody takes: its own flow control holds the rest.
   void pause(bool paused) override {
     if (std::exchange(paused_, paused) && !paused) {
@@ -72,6 +113,10 @@ class MqttSource final : public Source {
   }
 
  private:
+  std::string session_name() const {
+    return fmt::format("{}@{}:{}", options_.client_id, options_.host, options_.port);
+  }
+
   mqtt::ClientOptions options_;
   std::vector<std::string> topics_;
   std::uint8_t qos_;
@@ -79,6 +124,7 @@ class MqttSource final : public Source {
   std::unique_ptr<mqtt::Client> client_;
   bool paused_ = false;
   std::vector<mqtt::ReceivedPublish> received_;  // reused
+  std::vector<std::uint16_t> ids_;               // reused; at first those that were restored
 };
 
 mqtt::ClientOptions client_options(const MqttSourceOptions& options, const SourceContext& context) {

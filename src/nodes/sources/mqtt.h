@@ -1,5 +1,11 @@
 // mqtt: subscribes to a broker (3.1.1 or 5) and acknowledges a message when it is on disk.
 //
+// With QoS 2 a message is stored once, also over a crash of the edge: the packet ids between PUBREC
+// and PUBCOMP are stored with the rows, as state "received" of the source:
+//   string  client id and address of the broker, whose session the ids belong to
+//   varint  count of packet ids
+//   u16     … each of them, ascending
+//
 // The broker keeps what is not acknowledged for the session, so what it delivered is not lost here;
 // what it holds in its own memory is its own promise. For no loss from the device on, let devices
 // publish to mqtt_listen.
@@ -57,11 +63,13 @@ inline constexpr auto config::kSchema<MqttSourceOptions> = config::schema<MqttSo
          .example = "[\"sensors/+/readings\"]",
          .min = 1,
          .required = true}),
-    config::field(&MqttSourceOptions::qos,
-                  {.name = "qos",
-                   .doc = "Asked for. With 1 the broker sends again what was not acknowledged.",
-                   .min = 0,
-                   .max = 1}),
+    config::field(
+        &MqttSourceOptions::qos,
+        {.name = "qos",
+         .doc = "Asked for. With 1 the broker sends again what was not acknowledged, with 2 "
+                "each message is stored once.",
+         .min = 0,
+         .max = 2}),
     config::field(&MqttSourceOptions::version, {.name = "version", .doc = "Protocol version."}),
     config::field(
         &MqttSourceOptions::client_id,

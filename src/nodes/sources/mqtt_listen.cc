@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "compute/device.h"
 #include "io/loop.h"
 #include "io/tls.h"
 #include "nodes/expression.h"
@@ -21,8 +22,10 @@ Status status_of(const Result<T>& result) {
 // door.
 class MqttListen final : public Source, public Checkpointed, public Refusing, public Listening {
  public:
-  MqttListen(std::shared_ptr<mqtt::ListenerGroup> group, std::size_t worker, std::string host)
+  MqttListen(std::shared_ptr<mqtt::ListenerGroup> group, std::size_t worker, std::string host,
+             DeviceResolver device)
       : group_(std::move(group)),
+        device_(std::move(device)),
         listener_(group_->worker(worker)),
         first_(worker == 0),
         host_(std::move(host)) {}
@@ -52,6 +55,12 @@ class MqttListen final : public Source, public Checkpointed, public Refusing, pu
       row.arrived = arrived;
       row.partition = publish.client;
       row.position = publish.position;
+      if (publish.offline) {
+        row.flags = kRowOffline;
+        // Not of a topic that the client may not write: nobody is told gone by another.
+        row.device = publish.allowed ? device_.of(row.topic, row.sender) : std::string_view();
+        row.device = row.device.empty() ? row.sender : row.device;
+      }
       batch.add_row(row);
     }
     return more ? More::kYes : More::kNone;
@@ -102,6 +111,7 @@ class MqttListen final : public Source, public Checkpointed, public Refusing, pu
 
  private:
   std::shared_ptr<mqtt::ListenerGroup> group_;
+  DeviceResolver device_;  // of wills, which are not decoded
   mqtt::Listener& listener_;
   bool first_;
   std::string host_;
@@ -109,11 +119,41 @@ class MqttListen final : public Source, public Checkpointed, public Refusing, pu
   std::vector<mqtt::SessionChange> changes_;  // reused
 };
 
+// "commands/${client_id}/#" as the pattern of the listener: "commands/%c/#".
+Result<std::string> command_pattern(std::string_view text) {
+  std::string pattern;
+  while (!text.empty()) {
+    if (text.starts_with("${client_id}") || text.starts_with("${username}")) {
+      pattern += text[2] == 'c' ? "%c" : "%u";
+      text.remove_prefix(text.find('}') + 1);
+    } else if (text.starts_with("${") || text[0] == '%') {
+      return Error::invalid("'{}': there are ${{client_id}} and ${{username}}, and no '%'", text);
+    } else {
+      pattern += text[0];
+      text.remove_prefix(1);
+    }
+  }
+  if (!pattern.empty()) {
+    HW_TRY(mqtt::TopicPattern::parse(pattern));
+    if (pattern.find('%') == std::string::npos) {
+      return Error::invalid(
+          "'{}' has neither ${{client_id}} nor ${{username}}: each client would "
+          "get the commands of all",
+          pattern);
+    }
+  }
+  return pattern;
+}
+
 mqtt::ListenerOptions listener_options(const MqttListenOptions& options) {
   mqtt::ListenerOptions listener;
   listener.address = options.address.text();
   listener.topics = options.topics;
   listener.write_own = options.write_own;
+  if (Result<std::string> pattern = command_pattern(options.commands)) {
+    listener.commands = *std::move(pattern);
+  }
+  listener.wills = options.wills == WillAction::kAlert;
   listener.anonymous = static_cast<mqtt::Anonymous>(options.anonymous);
   listener.password_file = options.password_file.text;
   listener.on_denied = static_cast<mqtt::OnDenied>(options.on_denied);
@@ -172,6 +212,10 @@ SourceSet make_mqtt_listen(const MqttListenOptions& options, const config::Node&
   if (make_json_decode(options.reading, node, diagnostics) == nullptr) {
     return set;
   }
+  if (const auto pattern = command_pattern(options.commands); !pattern) {
+    diagnostics.error(option_node(node, "commands"), pattern.error().text());
+    return set;
+  }
   if (context.loops.empty()) {
     set.good = check_listener(listener_options(options), node, diagnostics);
     return set;
@@ -183,7 +227,12 @@ SourceSet make_mqtt_listen(const MqttListenOptions& options, const config::Node&
   }
   const std::shared_ptr<mqtt::ListenerGroup> group = std::move(*opened);
   for (std::size_t worker = 0; worker < context.loops.size(); ++worker) {
-    set.sources.push_back(std::make_unique<MqttListen>(group, worker, options.address.host));
+    set.sources.push_back(
+        std::make_unique<MqttListen>(group, worker, options.address.host,
+                                     DeviceResolver(parse_device(options.reading.device).value())));
+  }
+  if (context.listeners) {
+    context.listeners->add(context.name, group);
   }
   set.good = true;
   return set;

@@ -13,6 +13,7 @@ namespace headwater {
 
 enum class AnonymousAccess : std::uint8_t { kLoopback, kYes, kNo };
 enum class DeniedAction : std::uint8_t { kDisconnect, kDrop };
+enum class WillAction : std::uint8_t { kAlert, kIgnore };
 
 template <>
 inline constexpr auto config::kEnumNames<AnonymousAccess> =
@@ -22,6 +23,10 @@ inline constexpr auto config::kEnumNames<AnonymousAccess> =
 template <>
 inline constexpr auto config::kEnumNames<DeniedAction> = config::enum_names<DeniedAction>(
     {{"disconnect", DeniedAction::kDisconnect}, {"drop", DeniedAction::kDrop}});
+
+template <>
+inline constexpr auto config::kEnumNames<WillAction> = config::enum_names<WillAction>(
+    {{"alert", WillAction::kAlert}, {"ignore", WillAction::kIgnore}});
 
 struct ListenTlsOptions {
   config::Path certificate;
@@ -51,6 +56,8 @@ struct MqttListenOptions {
   config::Endpoint address{"127.0.0.1", 1884};
   std::vector<std::string> topics{"#"};
   std::vector<std::string> write_own;
+  std::string commands = "commands/${client_id}/#";
+  WillAction wills = WillAction::kAlert;
   AnonymousAccess anonymous = AnonymousAccess::kLoopback;
   config::Path password_file;
   DeniedAction on_denied = DeniedAction::kDisconnect;
@@ -84,6 +91,15 @@ inline constexpr auto config::kSchema<MqttListenOptions> = config::schema<MqttLi
                    .doc = "Topics a client may write, by its own name: %c is the client id, %u the "
                           "user name. Without it any client may write any of `topics`.",
                    .example = "[\"sensors/%c/readings\"]"}),
+    config::field(&MqttListenOptions::commands,
+                  {.name = "commands",
+                   .doc = "What a client may subscribe to, to get the messages of `command` sinks: "
+                          "${client_id} is its client id, ${username} its verified user name. "
+                          "Empty: nothing."}),
+    config::field(&MqttListenOptions::wills,
+                  {.name = "wills",
+                   .doc = "What the will of a client becomes that vanishes without DISCONNECT: an "
+                          "alert of the event `offline`, or nothing."}),
     config::field(&MqttListenOptions::anonymous,
                   {.name = "anonymous",
                    .doc = "Clients without a user name: only from this machine and without a "

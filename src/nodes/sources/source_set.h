@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "io/loop.h"
+#include "nodes/listeners.h"
 #include "nodes/sources/reading_options.h"
 #include "pipeline/source.h"
 
@@ -15,8 +16,9 @@ namespace headwater {
 
 struct SourceContext {
   std::string edge_id;
-  std::string name;              // in the config
-  std::vector<io::Loop*> loops;  // one per worker; empty when the config is only checked
+  std::string name;                        // in the config
+  std::vector<io::Loop*> loops;            // one per worker; empty when the config is only checked
+  std::shared_ptr<Listeners> listeners{};  // may be null
 };
 
 struct SourceSet {

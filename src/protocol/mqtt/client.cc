@@ -116,6 +116,12 @@ bool Client::take(std::size_t room, Arena& arena, std::vector<ReceivedPublish>& 
 void Client::acknowledge(std::uint64_t upto) {
   core_->acknowledge(upto);
 }
+bool Client::take_received_ids(std::vector<std::uint16_t>& ids, std::uint64_t* position) {
+  return core_->take_received_ids(ids, position);
+}
+void Client::restore_received_ids(const std::vector<std::uint16_t>& ids) {
+  core_->restore_received_ids(ids);
+}
 void Client::on_change(std::function<void()> call) {
   core_->on_change(std::move(call));
 }

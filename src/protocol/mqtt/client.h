@@ -9,8 +9,15 @@
 // yet handed over fail with kDisconnected. Everything stays in memory: durable queues are the
 // caller's (it learns of each message's end by its token).
 //
-// Messages come in as take() of the listener: views into the caller's arena. With manual
-// acknowledgement they are acknowledged in order by acknowledge(upto).
+// Messages come in as take() of the listener: views into the caller's arena. They are acknowledged
+// in order by acknowledge(upto).
+//
+// QoS 2 in. PUBREC leaves after acknowledge() of the message's position. From then on until PUBREL
+// its packet id is one of received_ids(): a second PUBLISH with it is not given out. PUBREL takes
+// the id out and has a position of its own, PUBCOMP leaves after acknowledge() of that. So where
+// the caller stores the ids with the rows of the same take(), and gives them back with
+// restore_received_ids(), a crash neither loses nor doubles. The ids belong to the session at the
+// broker: where that is gone, so are they.
 //
 // Thread rule: the loop's thread.
 #pragma once
@@ -133,14 +140,19 @@ class Client {
   // Appends outcomes since the last call.
   void poll(std::vector<Outcome>& out);
 
-  // QoS 0 or 1. Subscriptions are repeated after each reconnect. A refusal is in last_error() and
-  // subscription_refused().
+  // QoS 0, 1 or 2. Subscriptions are repeated after each reconnect. A refusal is in last_error()
+  // and subscription_refused().
   Status subscribe(std::string_view filter, std::uint8_t qos);
   bool subscription_refused() const;
   // Appends at most `room` received publishes; true when more is waiting. Call it each round while
   // subscribed: nothing more is read from the broker until it has room.
   bool take(std::size_t room, Arena& arena, std::vector<ReceivedPublish>& out);
   void acknowledge(std::uint64_t upto);
+  // Packet ids of QoS 2 whose PUBREL has not come, ascending. True: they changed since the last
+  // call, and `position` is acknowledged when what `ids` says now is durable.
+  bool take_received_ids(std::vector<std::uint16_t>& ids, std::uint64_t* position);
+  // Those of an earlier process, before anything was received.
+  void restore_received_ids(const std::vector<std::uint16_t>& ids);
 
   // Called after changes of state, outcomes and messages: the place to poll() and take(). One
   // function for the client, not per message. It must not destroy the client.

@@ -192,6 +192,10 @@ void Client::Core::connected(const Connack& connack) {
   ++counts_.connects;
   last_error_.clear();
   session_present_ = connack.session_present;
+  if (!session_present_ && !received_.empty()) {
+    received_.clear();  // the broker gives these packet ids to other messages
+    received_changed_ = true;
+  }
   connected_at_ = last_sent_ = last_heard_ = loop_.now();
   ping_waits_ = false;
   server_window_ = connack.properties.receive_maximum.value_or(65'535);

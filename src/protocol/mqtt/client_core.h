@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
@@ -49,6 +50,8 @@ class Client::Core {
   Status subscribe(std::string_view filter, std::uint8_t qos);
   bool take(std::size_t room, Arena& arena, std::vector<ReceivedPublish>& out);
   void acknowledge(std::uint64_t upto);
+  bool take_received_ids(std::vector<std::uint16_t>& ids, std::uint64_t* position);
+  void restore_received_ids(const std::vector<std::uint16_t>& ids);
   void on_change(std::function<void()> call) { on_change_ = std::move(call); }
   void close();
 
@@ -78,6 +81,7 @@ class Client::Core {
   struct Unacknowledged {
     std::uint64_t position = 0;
     std::uint16_t packet_id = 0;
+    PacketType answer = PacketType::kPuback;
   };
   struct Wanted {
     std::string filter;
@@ -102,6 +106,10 @@ class Client::Core {
   bool handle_packets();
   bool handle(const Frame& frame);
   bool handle_ack(const Frame& frame);
+  bool release(const Frame& frame);
+  void give(const PublishPacket& packet, Arena& arena, std::vector<ReceivedPublish>& out);
+  void owe(std::uint64_t position, std::uint16_t packet_id, PacketType answer);
+  void send_answers();
   void send_waiting();
   void send_subscribe();
   void write_out();
@@ -165,7 +173,12 @@ class Client::Core {
   std::vector<Wanted> wanted_;
   bool subscription_refused_ = false;
   std::uint64_t last_position_ = 0;
+  std::uint64_t acknowledged_ = 0;
   Ring<Unacknowledged> unacknowledged_;
+  // QoS 2 by packet id → position, until PUBREL; and of PUBRELs, until the removal is durable.
+  std::map<std::uint16_t, std::uint64_t> received_;
+  std::map<std::uint16_t, std::uint64_t> releasing_;
+  bool received_changed_ = false;
 
   ClientStats counts_;
 };

@@ -249,7 +249,7 @@ TEST(Client, RefusesWhatCannotBePublished) {
   EXPECT_FALSE(client->publish({.topic = "a", .payload = "x", .qos = 2}));
   EXPECT_FALSE(client->publish({.topic = "a", .payload = std::string(5'000'000, 'x'), .qos = 1}));
   EXPECT_FALSE(client->subscribe("a#", 0));
-  EXPECT_FALSE(client->subscribe("a", 2));
+  EXPECT_FALSE(client->subscribe("a", 3));
 }
 
 TEST(ClientUrl, FillsTheOptions) {

@@ -260,6 +260,8 @@ bool Client::Core::handle(const Frame& frame) {
   switch (frame.type) {
     case PacketType::kPuback:
       return handle_ack(frame);
+    case PacketType::kPubrel:
+      return release(frame);
     case PacketType::kPingresp:
       ping_waits_ = false;
       return true;
@@ -319,8 +321,8 @@ Status Client::Core::subscribe(std::string_view filter, std::uint8_t qos) {
   if (!valid_topic_filter(filter)) {
     return Error::invalid("'{}' is not a topic filter", filter);
   }
-  if (qos > 1) {
-    return Error::invalid("QoS {}: this client subscribes with 0 or 1", qos);
+  if (qos > 2) {
+    return Error::invalid("QoS {}: there are 0, 1 and 2", qos);
   }
   wanted_.push_back({std::string(filter), qos});
   if (phase_ == Phase::kConnected) {
@@ -345,6 +347,31 @@ void Client::Core::send_subscribe() {
   appended_ += out_.size() - before;
 }
 
+void Client::Core::give(const PublishPacket& packet, Arena& arena,
+                        std::vector<ReceivedPublish>& out) {
+  ReceivedPublish& made = out.emplace_back();
+  made.position = ++last_position_;
+  made.topic = arena.copy(packet.topic);
+  made.payload = arena.copy(packet.payload);
+  if (!packet.properties.empty()) {
+    made.properties = arena.copy(packet.properties);
+    made.content_type =
+        packet.content_type.empty() ? std::string_view() : arena.copy(packet.content_type);
+  }
+  made.packet_id = packet.packet_id;
+  made.qos = packet.qos;
+  made.dup = packet.dup;
+  made.retain = packet.retain;
+  ++counts_.received;
+  if (packet.qos == 1) {
+    owe(made.position, packet.packet_id, PacketType::kPuback);
+  } else if (packet.qos == 2) {
+    received_[packet.packet_id] = made.position;
+    received_changed_ = true;
+    owe(made.position, packet.packet_id, PacketType::kPubrec);
+  }
+}
+
 bool Client::Core::take(std::size_t room, Arena& arena, std::vector<ReceivedPublish>& out) {
   const std::size_t limit = out.size() + room;
   while (publish_waits_ && out.size() < limit) {
@@ -355,30 +382,16 @@ bool Client::Core::take(std::size_t room, Arena& arena, std::vector<ReceivedPubl
     if (fault.ok() && packet.topic.empty()) {
       fault = {Reason::kTopicAliasInvalid, "a topic alias, of which none was allowed"};
     }
-    if (fault.ok() && packet.qos == 2) {
-      fault = {Reason::kQosNotSupported, "QoS 2, which was not asked for"};
-    }
     if (!fault.ok()) {
       lost(fmt::format("the broker sent nonsense: {}", fault.why));
       notify();
       return false;
     }
-    ReceivedPublish& made = out.emplace_back();
-    made.position = ++last_position_;
-    made.topic = arena.copy(packet.topic);
-    made.payload = arena.copy(packet.payload);
-    if (!packet.properties.empty()) {
-      made.properties = arena.copy(packet.properties);
-      made.content_type =
-          packet.content_type.empty() ? std::string_view() : arena.copy(packet.content_type);
-    }
-    made.packet_id = packet.packet_id;
-    made.qos = packet.qos;
-    made.dup = packet.dup;
-    made.retain = packet.retain;
-    ++counts_.received;
-    if (packet.qos == 1) {
-      unacknowledged_.push({made.position, packet.packet_id});
+    const auto known = packet.qos == 2 ? received_.find(packet.packet_id) : received_.end();
+    if (known != received_.end()) {
+      owe(known->second, packet.packet_id, PacketType::kPubrec);
+    } else {
+      give(packet, arena, out);
     }
     in_used_ += frame.size;
     if (!handle_packets()) {
@@ -398,16 +411,65 @@ bool Client::Core::take(std::size_t room, Arena& arena, std::vector<ReceivedPubl
   return publish_waits_;
 }
 
-void Client::Core::acknowledge(std::uint64_t upto) {
+// PUBREL: the packet id is free again once its removal is on the caller's disk.
+bool Client::Core::release(const Frame& frame) {
+  Ack ack;
+  if (const Fault fault = decode(frame, options_.version, &ack); !fault.ok()) {
+    lost(fmt::format("the broker sent nonsense: {}", fault.why));
+    return false;
+  }
+  std::uint64_t position = 0;  // of an id that is not known: its removal is durable already
+  if (received_.erase(ack.packet_id) > 0) {
+    position = ++last_position_;
+    releasing_[ack.packet_id] = position;
+    received_changed_ = true;
+    changed_ = true;
+  } else if (const auto found = releasing_.find(ack.packet_id); found != releasing_.end()) {
+    position = found->second;
+  }
+  owe(position, ack.packet_id, PacketType::kPubcomp);
+  return true;
+}
+
+void Client::Core::owe(std::uint64_t position, std::uint16_t packet_id, PacketType answer) {
+  unacknowledged_.push({position, packet_id, answer});
+  send_answers();
+}
+
+void Client::Core::send_answers() {
   const std::size_t before = out_.size();
-  while (!unacknowledged_.empty() && unacknowledged_.front().position <= upto) {
-    encode(out_, options_.version, PacketType::kPuback,
-           Ack{.packet_id = unacknowledged_.front().packet_id});
+  while (!unacknowledged_.empty() && unacknowledged_.front().position <= acknowledged_) {
+    const Unacknowledged& first = unacknowledged_.front();
+    encode(out_, options_.version, first.answer, Ack{.packet_id = first.packet_id});
     unacknowledged_.pop();
   }
   if (out_.size() != before) {
     appended_ += out_.size() - before;
     schedule_flush();
+  }
+}
+
+void Client::Core::acknowledge(std::uint64_t upto) {
+  acknowledged_ = std::max(acknowledged_, std::min(upto, last_position_));
+  std::erase_if(releasing_, [&](const auto& one) { return one.second <= acknowledged_; });
+  send_answers();
+}
+
+bool Client::Core::take_received_ids(std::vector<std::uint16_t>& ids, std::uint64_t* position) {
+  if (!std::exchange(received_changed_, false)) {
+    return false;
+  }
+  ids.clear();
+  for (const auto& [id, at] : received_) {
+    ids.push_back(id);
+  }
+  *position = last_position_;
+  return true;
+}
+
+void Client::Core::restore_received_ids(const std::vector<std::uint16_t>& ids) {
+  for (const std::uint16_t id : ids) {
+    received_.emplace(id, 0);
   }
 }
 

@@ -60,7 +60,7 @@ ConnectionTable::Step ConnectionTable::check_window(Connection& connection,
   if (packet.qos == 0) {
     return Step::kNext;
   }
-  if (connection.answers.size() >= options_.receive_maximum) {
+  if (connection.answers.size() - connection.subacks.size() >= options_.receive_maximum) {
     if (connection.version == Version::k5) {
       return fail(connection, Reason::kReceiveMaximumExceeded,
                   "more unacknowledged publishes than the receive maximum");

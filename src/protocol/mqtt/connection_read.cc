@@ -36,6 +36,7 @@ bool ConnectionTable::take(std::size_t room, Arena& arena, std::vector<Publish>&
     }
     waiting_for_room_.clear();
   }
+  give_departures();
   serving_.swap(ready_);
   for (std::size_t i = 0; i < serving_.size(); ++i) {
     Connection& connection = *serving_[i];
@@ -51,7 +52,7 @@ bool ConnectionTable::take(std::size_t room, Arena& arena, std::vector<Publish>&
     serve(connection);
   }
   serving_.clear();
-  more_ = more_ || (room > 0 && !waiting_for_room_.empty());
+  more_ = more_ || (room > 0 && (!waiting_for_room_.empty() || !departures_.empty()));
   flush();
   arena_ = nullptr;
   publishes_ = nullptr;
@@ -331,6 +332,7 @@ ConnectionTable::Step ConnectionTable::handle(Connection& connection, const Fram
     case PacketType::kConnect:
       return fail(connection, Reason::kProtocolError, "a second CONNECT");
     case PacketType::kPuback:
+      return command_answer(connection, frame);
     case PacketType::kPubrec:
     case PacketType::kPubcomp:
       return fail(connection, Reason::kProtocolError, "an answer to a PUBLISH that was never sent");
@@ -366,36 +368,6 @@ ConnectionTable::Step ConnectionTable::release(Connection& connection, const Fra
   // An id that is not known was released before, and the PUBCOMP was lost with the connection: no
   // error then (5.0, 3.7.2.1). With 0x92 MQTT.js would fail a publish that is stored.
   answer(connection, pending);
-  return Step::kNext;
-}
-
-ConnectionTable::Step ConnectionTable::subscribe(Connection& connection, const Frame& frame) {
-  Subscribe packet;
-  const Fault fault = decode(frame, connection.version, &packet);
-  if (!fault.ok()) {
-    return fail(connection, fault.reason, fault.why);
-  }
-  counts_.refused_subscriptions += packet.subscriptions.size();
-  Suback suback{.packet_id = packet.packet_id};
-  suback.reasons.assign(packet.subscriptions.size(), Reason::kNotAuthorized);
-  if (connection.wants_reasons) {
-    suback.reason_string = "this listener takes readings and gives no subscriptions";
-  }
-  encode(connection.out, connection.version, PacketType::kSuback, suback);
-  mark_dirty(connection);
-  return Step::kNext;
-}
-
-ConnectionTable::Step ConnectionTable::unsubscribe(Connection& connection, const Frame& frame) {
-  Unsubscribe packet;
-  const Fault fault = decode(frame, connection.version, &packet);
-  if (!fault.ok()) {
-    return fail(connection, fault.reason, fault.why);
-  }
-  Suback unsuback{.packet_id = packet.packet_id};
-  unsuback.reasons.assign(packet.filters.size(), Reason::kNoSubscriptionExisted);
-  encode(connection.out, connection.version, PacketType::kUnsuback, unsuback);
-  mark_dirty(connection);
   return Step::kNext;
 }
 

@@ -18,8 +18,13 @@ Nanos idle_limit(std::uint16_t keep_alive) {
 
 }  // namespace
 
-ConnectionTable::ConnectionTable(const ListenerOptions& options, WriteRules rules, io::Loop& loop)
-    : options_(options), rules_(std::move(rules)), loop_(loop), lingering_(loop) {}
+ConnectionTable::ConnectionTable(const ListenerOptions& options, WriteRules rules,
+                                 std::optional<TopicPattern> commands, io::Loop& loop)
+    : options_(options),
+      rules_(std::move(rules)),
+      commands_(std::move(commands)),
+      loop_(loop),
+      lingering_(loop) {}
 
 ConnectionTable::~ConnectionTable() {
   loop_.cancel(sweep_timer_);
@@ -35,6 +40,13 @@ void ConnectionTable::admit(Admission admission) {
   if (draining_) {
     std::string answer;
     encode(answer, admission.version, Connack{.reason = Reason::kServerUnavailable});
+    lingering_.close(std::move(admission.stream), answer);
+    return;
+  }
+  if (admission.will && will_bytes_ > options_.max_held_total_bytes) {
+    ++counts_.refused_other;  // wills that nobody takes: the store is blocked
+    std::string answer;
+    encode(answer, admission.version, Connack{.reason = Reason::kServerBusy});
     lingering_.close(std::move(admission.stream), answer);
     return;
   }
@@ -62,6 +74,13 @@ void ConnectionTable::admit(Admission admission) {
     session = &make_session(admission.client_id);
   } else {
     session = found->second.get();
+    if (session->will) {
+      KeptWill will = *std::exchange(session->will, std::nullopt);
+      will_bytes_ -= will.bytes();
+      if (foreign) {
+        depart(*session, std::move(will));  // the one who has returned is another
+      }
+    }
     // Nobody inherits the session of a user he is not, nor a proven one that of an unproven.
     present = !admission.clean_start && !foreign && session->verified == admission.verified;
     if (!present) {
@@ -86,6 +105,8 @@ void ConnectionTable::admit(Admission admission) {
   connection.session = session;
   connection.version = admission.version;
   connection.wants_reasons = admission.wants_reasons;
+  connection.max_packet = admission.max_packet;
+  connection.receive_maximum = admission.receive_maximum;
   connection.idle_limit = idle_limit(admission.keep_alive);
   connection.last_heard = loop_.now();
   connection.refilled = loop_.now();
@@ -103,7 +124,9 @@ void ConnectionTable::admit(Admission admission) {
     properties.topic_alias_maximum = options_.topic_alias_maximum;
     properties.maximum_packet_size = static_cast<std::uint32_t>(
         std::min<std::size_t>(options_.max_packet_bytes, kMaxRemainingLength));
-    properties.wildcard_subscription_available = false;
+    if (!commands_) {
+      properties.wildcard_subscription_available = false;
+    }
     properties.subscription_id_available = false;
     properties.shared_subscription_available = false;
     if (admission.assigned) {
@@ -114,6 +137,7 @@ void ConnectionTable::admit(Admission admission) {
     }
   }
   encode(connection.out, connection.version, connack);
+  resume_commands(connection);
   set_stash(connection, admission.buffered);
   const Status watched =
       loop_.watch(connection.stream.fd(), EPOLLIN,
@@ -146,6 +170,7 @@ Status ConnectionTable::restore(std::string_view key, std::string_view blob) {
   session.expiry = stored.expiry;
   session.stored = true;
   session.received = std::move(stored.received);
+  session.mailbox = std::move(stored.mailbox);
   // How long the process was away is not known for sure; the whole time is given again.
   session.expires_at = loop_.now() + std::chrono::seconds(session.expiry);
   if (sweep_timer_ == 0) {
@@ -174,6 +199,8 @@ Session& ConnectionTable::make_session(const std::string& client_id) {
 }
 
 void ConnectionTable::clear_session(Session& session) {
+  take_back_commands(session, true);
+  session.mailbox.reset();
   session.recent.reset();
   session.received.clear();
   session.releasing.clear();
@@ -251,6 +278,15 @@ void ConnectionTable::close(Connection& connection, Reason reason, std::string_v
   Session& session = *connection.session;
   connection.session = nullptr;
   session.connection = nullptr;
+  if (session.mailbox) {
+    counts_.subscriptions -= session.mailbox->filters.size();
+    take_back_commands(session, !session.outlives_connection());
+  }
+  // Taken over: the client is here. Shutting down: we leave, not the client.
+  if (connection.will && reason != Reason::kSessionTakenOver &&
+      reason != Reason::kServerShuttingDown) {
+    leave(session, *std::move(connection.will));
+  }
   if (session.outlives_connection()) {
     session.expires_at = loop_.now() + std::chrono::seconds(session.expiry);
   } else {
@@ -291,6 +327,11 @@ void ConnectionTable::sweep() {
   }
   std::vector<Session*> expired;
   for (const auto& [key, session] : sessions_) {
+    if (session->will && session->will_at <= now) {
+      KeptWill will = *std::exchange(session->will, std::nullopt);
+      will_bytes_ -= will.bytes();
+      depart(*session, std::move(will));
+    }
     if (session->connection == nullptr && session->expires_at <= now) {
       expired.push_back(session.get());
     }
@@ -298,10 +339,11 @@ void ConnectionTable::sweep() {
   for (Session* session : expired) {
     end_session(*session);
   }
+  expire_commands();
   purge();
   snapshot();
-  sweep_timer_ =
-      connections_.empty() && sessions_.empty() ? 0 : loop_.after(kSweep, [this] { sweep(); });
+  const bool idle = connections_.empty() && sessions_.empty() && waiting_commands_.empty();
+  sweep_timer_ = idle ? 0 : loop_.after(kSweep, [this] { sweep(); });
 }
 
 void ConnectionTable::drain() {

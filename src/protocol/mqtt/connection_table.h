@@ -16,6 +16,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -45,7 +46,8 @@ enum class Hold : std::uint8_t {
   kQuota,   // until its timer
 };
 
-// An answer that leaves when `position` is acknowledged, after all answers before it.
+// An answer that leaves when `position` is acknowledged, after all answers before it. SUBACK and
+// UNSUBACK lie in Connection::subacks.
 struct PendingAnswer {
   std::uint64_t position = 0;
   std::uint16_t packet_id = 0;
@@ -68,16 +70,19 @@ struct Connection {
   bool want_write = false;
   bool last_allowed = false;  // whether last_topic may be written
   bool wants_reasons = true;
-  std::uint32_t interest = 0;       // epoll events watched
-  std::uint32_t mean_packet = 160;  // bytes, of late
-  std::uint64_t topic_epoch = 0;    // take() in which last_topic_view was made
-  std::uint64_t name_epoch = 0;     // likewise for the client id and user name views
-  Nanos idle_limit{0};              // 0: none
+  std::uint32_t interest = 0;             // epoll events watched
+  std::uint32_t mean_packet = 160;        // bytes, of late
+  std::uint32_t max_packet = 0xFFFFFFFF;  // that the client takes
+  std::uint16_t receive_maximum = 0;      // likewise, of QoS 1
+  std::uint64_t topic_epoch = 0;          // take() in which last_topic_view was made
+  std::uint64_t name_epoch = 0;           // likewise for the client id and user name views
+  Nanos idle_limit{0};                    // 0: none
   MonoTime last_heard;
   std::string stash;        // read, not handled
   std::size_t scanned = 0;  // bytes of the stash that have been looked through for pings
   std::string out;          // to send
   Ring<PendingAnswer> answers;
+  std::vector<std::string> subacks;  // encoded, in the order of their answers
   std::string last_topic;
   std::string_view last_topic_view;  // in the arena of topic_epoch
   std::string_view client_id_view;
@@ -92,7 +97,8 @@ struct Connection {
 
 class ConnectionTable {
  public:
-  ConnectionTable(const ListenerOptions& options, WriteRules rules, io::Loop& loop);
+  ConnectionTable(const ListenerOptions& options, WriteRules rules,
+                  std::optional<TopicPattern> commands, io::Loop& loop);
   ~ConnectionTable();
   ConnectionTable(const ConnectionTable&) = delete;
   ConnectionTable& operator=(const ConnectionTable&) = delete;
@@ -102,6 +108,7 @@ class ConnectionTable {
 
   bool take(std::size_t room, Arena& arena, std::vector<Publish>& out);
   void acknowledge(std::uint32_t client, std::uint64_t upto);
+  void send(std::shared_ptr<Command> command);
   void flush();
   void pause(bool paused) { paused_ = paused; }
   void drain();
@@ -118,6 +125,14 @@ class ConnectionTable {
   };
   // What a packet did to the reading of its connection.
   enum class Step : std::uint8_t { kNext, kHold, kClosed };
+  // A will that is due.
+  struct Departure {
+    std::uint32_t handle = 0;
+    std::string client_id;
+    std::string username;
+    KeptWill will;
+    bool allowed = false;
+  };
 
   // connection_table.cc: lives of connections and sessions
   Session& make_session(const std::string& client_id);
@@ -138,8 +153,6 @@ class ConnectionTable {
   std::size_t handle_bytes(Connection& connection, std::string_view bytes);
   Step handle(Connection& connection, const Frame& frame);
   Step release(Connection& connection, const Frame& frame);
-  Step subscribe(Connection& connection, const Frame& frame);
-  Step unsubscribe(Connection& connection, const Frame& frame);
   Step disconnect(Connection& connection, const Frame& frame);
   Step fail(Connection& connection, Reason reason, std::string_view why);
   void answer_pings(Connection& connection);
@@ -159,6 +172,27 @@ class ConnectionTable {
   bool allowed(Connection& connection, std::string_view topic);
   bool quota_left(Connection& connection, std::size_t bytes);
 
+  // connection_command.cc: subscriptions, commands, wills
+  Step subscribe(Connection& connection, const Frame& frame);
+  Step unsubscribe(Connection& connection, const Frame& frame);
+  Step command_answer(Connection& connection, const Frame& frame);
+  Reason grant(Session& session, const Subscription& wanted);
+  void answer_subscription(Connection& connection, PacketType type, const Suback& packet,
+                           bool session_changed);
+  std::optional<std::uint8_t> subscribed(const Session& session, std::string_view topic) const;
+  void queue_command(Connection& connection, std::shared_ptr<Command> command);
+  void keep_command(std::shared_ptr<Command> command);
+  void offer_commands(Connection& connection);
+  void send_commands(Connection& connection);
+  std::optional<std::uint16_t> send_command(Connection& connection, Command& command,
+                                            std::uint16_t repeat_id);
+  void resume_commands(Connection& connection);
+  void take_back_commands(Session& session, bool session_ends);
+  void expire_commands();
+  void leave(Session& session, KeptWill will);
+  void depart(Session& session, KeptWill will);
+  void give_departures();
+
   // connection_write.cc: bytes out
   void answer(Connection& connection, PendingAnswer answer);
   void send_answers(Connection& connection);
@@ -167,6 +201,7 @@ class ConnectionTable {
 
   const ListenerOptions options_;
   const WriteRules rules_;
+  const std::optional<TopicPattern> commands_;
   io::Loop& loop_;
   Lingering lingering_;
 
@@ -176,6 +211,9 @@ class ConnectionTable {
   std::vector<std::uint32_t> free_slots_;
   std::vector<std::string> changes_;  // keys of sessions that changed
   std::vector<SessionChange> gone_;   // of sessions that ended
+  std::deque<Departure> departures_;
+  std::size_t will_bytes_ = 0;  // of departures_ and of wills that wait for their delay
+  std::deque<std::shared_ptr<Command>> waiting_commands_;  // for a client that takes them
 
   std::vector<Connection*> ready_;
   std::vector<Connection*> serving_;  // ready_ of the take() under way

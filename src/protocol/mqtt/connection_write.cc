@@ -51,6 +51,12 @@ void ConnectionTable::send_answers(Connection& connection) {
   const std::size_t before = connection.out.size();
   while (!answers.empty() && answers.front().position <= upto) {
     const PendingAnswer& next = answers.front();
+    if (next.type == PacketType::kSuback) {
+      connection.out += connection.subacks.front();
+      connection.subacks.erase(connection.subacks.begin());
+      answers.pop();
+      continue;
+    }
     if (next.reason == Reason::kSuccess) {
       const std::array<char, 4> bytes = {static_cast<char>(static_cast<unsigned>(next.type) << 4),
                                          2, static_cast<char>(next.packet_id >> 8),
@@ -126,6 +132,9 @@ void ConnectionTable::write_out(Connection& connection) {
   if (connection.want_write != want_write) {
     connection.want_write = want_write;
     update_interest(connection);
+    if (!want_write) {
+      send_commands(connection);  // they wait while the socket is full
+    }
   }
 }
 

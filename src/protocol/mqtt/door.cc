@@ -17,6 +17,7 @@ namespace {
 // holds a client id, a will and a token of a few KiB.
 constexpr std::size_t kMaxConnectBytes = 64 * 1024;
 constexpr std::size_t kMaxClientId = 512;
+constexpr std::uint16_t kReceiveMaximum311 = 16;
 constexpr int kAcceptsPerRound = 64;
 constexpr Nanos kAcceptRetry = std::chrono::milliseconds(100);
 constexpr Nanos kSweep = std::chrono::milliseconds(250);
@@ -34,7 +35,7 @@ std::optional<KeptWill> keep(const std::optional<Will>& will) {
   if (!will) {
     return std::nullopt;
   }
-  return KeptWill{std::string(will->topic), std::string(will->payload), will->qos, will->retain,
+  return KeptWill{std::string(will->topic), std::string(will->payload),
                   will->properties.will_delay.value_or(0)};
 }
 
@@ -259,8 +260,13 @@ void Door::judge(Knock& knock, const Connect& connect, std::size_t connect_size)
   admission.keep_alive = connect.keep_alive;
   admission.client_id = connect.client_id;
   admission.username = connect.username.value_or(std::string_view());
-  admission.will = keep(connect.will);
+  if (options_.wills) {
+    admission.will = keep(connect.will);
+  }
   admission.max_packet = connect.properties.maximum_packet_size.value_or(0xFFFFFFFF);
+  // 3.1.1 clients cannot say; no device has room for many.
+  admission.receive_maximum = connect.properties.receive_maximum.value_or(
+      connect.version == Version::k5 ? 65'535 : kReceiveMaximum311);
   admission.wants_reasons = connect.properties.request_problem_information.value_or(true);
   const auto most = static_cast<std::uint32_t>(std::clamp<std::int64_t>(
       std::chrono::duration_cast<std::chrono::seconds>(options_.max_session_expiry).count(), 0,

@@ -22,6 +22,7 @@
 #include "protocol/mqtt/lingering.h"
 #include "protocol/mqtt/listener.h"
 #include "protocol/mqtt/packets.h"
+#include "protocol/mqtt/session.h"
 
 namespace headwater::mqtt {
 
@@ -49,14 +50,6 @@ class Ticket {
   std::shared_ptr<std::atomic<std::uint32_t>> count_;
 };
 
-struct KeptWill {
-  std::string topic;
-  std::string payload;
-  std::uint8_t qos = 0;
-  bool retain = false;
-  std::uint32_t delay = 0;  // seconds
-};
-
 // A client whose CONNECT is fine, on its way to its worker.
 struct Admission {
   io::Stream stream;
@@ -68,11 +61,12 @@ struct Admission {
   std::string username;
   bool verified = false;
   bool clean_start = true;
-  std::uint16_t keep_alive = 0;           // seconds
-  std::uint32_t session_expiry = 0;       // seconds, not above the maximum
-  bool expiry_reduced = false;            // the client asked for more
-  std::uint32_t max_packet = 0xFFFFFFFF;  // that the client takes
-  bool wants_reasons = true;              // request problem information
+  std::uint16_t keep_alive = 0;            // seconds
+  std::uint32_t session_expiry = 0;        // seconds, not above the maximum
+  bool expiry_reduced = false;             // the client asked for more
+  std::uint32_t max_packet = 0xFFFFFFFF;   // that the client takes
+  std::uint16_t receive_maximum = 65'535;  // unacknowledged QoS 1 publishes that the client takes
+  bool wants_reasons = true;               // request problem information
   std::optional<KeptWill> will;
 };
 

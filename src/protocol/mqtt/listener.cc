@@ -81,6 +81,9 @@ struct ListenerGroup::Parts {
     return hash64(client_id) % workers.size();
   }
   void admit(Admission admission);
+  void send(std::size_t index, std::shared_ptr<Command> command);
+
+  std::optional<TopicPattern> commands;
 };
 
 void ListenerGroup::Parts::admit(Admission admission) {
@@ -96,6 +99,27 @@ void ListenerGroup::Parts::admit(Admission admission) {
   });
 }
 
+void ListenerGroup::Parts::send(std::size_t index, std::shared_ptr<Command> command) {
+  loops[index]->post(
+      [alive = std::weak_ptr<Parts*>(alive), index, command = std::move(command)]() mutable {
+        if (const auto parts = alive.lock()) {
+          (*parts)->workers[index]->table_->send(std::move(command));
+        }
+      });
+}
+
+void ListenerGroup::send(std::shared_ptr<Command> command) {
+  if (!parts_->commands || !valid_topic_name(command->topic)) {
+    return command->end(CommandState::kRefused);
+  }
+  if (const auto client = parts_->commands->client_of(command->topic)) {
+    return parts_->send(parts_->worker_of(*client), std::move(command));
+  }
+  for (std::size_t index = 0; index < parts_->workers.size(); ++index) {
+    parts_->send(index, command);
+  }
+}
+
 ListenerGroup::ListenerGroup() : parts_(std::make_unique<Parts>()) {}
 ListenerGroup::~ListenerGroup() = default;
 
@@ -104,13 +128,18 @@ Result<std::unique_ptr<ListenerGroup>> ListenerGroup::open(const ListenerOptions
   HW_CHECK(!loops.empty(), "a listener needs a loop to live on");
   HW_TRY(check(options));
   const WriteRules rules = HW_TRY(WriteRules::create(options.topics, options.write_own));
+  std::optional<TopicPattern> commands;
+  if (!options.commands.empty()) {
+    commands = HW_TRY(TopicPattern::parse(options.commands));
+  }
   std::unique_ptr<ListenerGroup> group(new ListenerGroup());
   Parts& parts = *group->parts_;
   parts.alive = std::make_shared<Parts*>(&parts);
   parts.loops.assign(loops.begin(), loops.end());
+  parts.commands = commands;
   for (io::Loop* loop : loops) {
     std::unique_ptr<Listener> worker(new Listener());
-    worker->table_ = std::make_unique<ConnectionTable>(options, rules, *loop);
+    worker->table_ = std::make_unique<ConnectionTable>(options, rules, commands, *loop);
     parts.workers.push_back(std::move(worker));
   }
   parts.door = HW_TRY(Door::open(options, *loops[0], [&parts](Admission admission) {

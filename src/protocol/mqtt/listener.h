@@ -23,8 +23,16 @@
 // that has a position of its own, PUBCOMP leaves after acknowledge() of that. So a crash neither
 // loses nor doubles. QoS 0: a position, no answer.
 //
-// Not yet: a will is parsed and kept, but not given out; nothing can be subscribed to (SUBACK 0x80
-// or 0x87); retain flags are passed on and otherwise ignored.
+// Wills. When a connection ends without DISCONNECT 0x00, its will comes as a Publish with
+// `offline`, behind what the client published, in its partition; with a Will Delay when that has
+// passed and the client has not returned. A client that takes its connection over has returned: no
+// will then, nor when we shut down. Wills are kept in memory: a restart forgets them, and the
+// clients bring them again.
+//
+// Commands. A client may subscribe to the topics of `commands`, its own, and to nothing else
+// (SUBACK 0x80 or 0x87). Only send() publishes to them. Subscriptions belong to the session: with
+// one that lives on they are stored, and SUBACK leaves when they are. Retain flags of publishes are
+// passed on and otherwise ignored.
 //
 // Thread rule: a Listener belongs to its worker's loop thread. stats() may be called from any.
 #pragma once
@@ -44,6 +52,7 @@
 #include "base/time.h"
 #include "data/arena.h"
 #include "io/loop.h"
+#include "protocol/mqtt/command.h"
 #include "protocol/mqtt/packets.h"
 
 namespace headwater::mqtt {
@@ -70,6 +79,8 @@ struct ListenerOptions {
   std::string address = "127.0.0.1:1884";  // HOST:PORT, [::1]:PORT; port 0 lets the kernel choose
   std::vector<std::string> topics{"#"};    // filters; other topics are denied
   std::vector<std::string> write_own{};    // patterns with %c and %u (topic.h); empty: no binding
+  std::string commands{};                  // pattern of what a client may subscribe to; "": nothing
+  bool wills = true;                       // false: they are ignored
   bool client_id_is_username = false;      // refuse a client id other than the verified user name
   OnDenied on_denied = OnDenied::kDisconnect;  // 3.1.1 and QoS above 0 only; 5.0 has PUBACK 0x87
   Anonymous anonymous = Anonymous::kLoopback;
@@ -104,6 +115,8 @@ struct Publish {
   bool dup = false;
   bool retain = false;
   bool has_expiry = false;
+  bool offline = false;  // the client has gone: topic and payload are those of its will
+  bool allowed = true;   // the client may publish to the topic; a will may have any
 };
 
 // A session to write to the store, in the same commit as the rows of the same round. When it is on
@@ -128,8 +141,12 @@ struct ListenerStats {
   std::uint64_t in_flight = 0;      // given out, not acknowledged
   std::uint64_t held_bytes = 0;     // read ahead of clients that are held back
   std::uint64_t takeovers = 0;
+  std::uint64_t subscriptions = 0;  // of connected clients, now
   std::uint64_t refused_subscriptions = 0;
-  std::uint64_t over_quota = 0;  // times a client was held back by its quota
+  std::uint64_t offline = 0;             // wills given out
+  std::uint64_t commands = 0;            // sent to clients, repeats not counted
+  std::uint64_t commands_delivered = 0;  // of them, acknowledged or of QoS 0
+  std::uint64_t over_quota = 0;          // times a client was held back by its quota
   // Connections ended by us, by reason code (index: Reason as a number - 0x80; 0 to 0x22).
   std::array<std::uint64_t, 0x23> closed{};
   // Connections refused before or at CONNECT; counted by worker 0.
@@ -199,6 +216,10 @@ class ListenerGroup {
   void start();
   // From any thread: closes the listening socket and the connections that have not sent CONNECT.
   void stop_accepting();
+
+  // From any thread: sends a command to the clients that subscribed to its topic (command.h). It is
+  // refused at once where clients may not subscribe at all.
+  void send(std::shared_ptr<Command> command);
 
   std::uint16_t port() const;
   std::size_t workers() const;

@@ -36,6 +36,8 @@ struct Got {
   std::uint8_t qos = 0;
   bool dup = false;
   bool retain = false;
+  bool offline = false;
+  bool allowed = true;
 };
 
 inline ListenerOptions loopback() {
@@ -94,7 +96,8 @@ class Server {
     for (const Publish& one : out) {
       got.push_back({one.client, one.position, std::string(one.client_id),
                      std::string(one.username), std::string(one.topic), std::string(one.payload),
-                     std::string(one.content_type), one.qos, one.dup, one.retain});
+                     std::string(one.content_type), one.qos, one.dup, one.retain, one.offline,
+                     one.allowed});
       if (acknowledge_all) {
         listener().acknowledge(one.client, one.position);
       }

@@ -112,6 +112,49 @@ bool TopicPattern::matches(std::string_view topic, const Writer& writer) const {
   });
 }
 
+bool TopicPattern::covers(std::string_view filter, const Writer& writer) const {
+  const auto plain = [&](std::string_view token, std::string_view name) {
+    return text_.find(token) == std::string::npos ||
+           name.find_first_of("+#/") == std::string_view::npos;
+  };
+  if (!plain("%c", writer.client_id) || !plain("%u", writer.username)) {
+    return false;
+  }
+  std::string_view pattern = text_;
+  while (true) {
+    bool pattern_last = false;
+    bool filter_last = false;
+    const std::string_view want = next_level(&pattern, &pattern_last);
+    if (want == "#") {
+      return true;
+    }
+    const std::string_view have = next_level(&filter, &filter_last);
+    if (have == "#" || (want != "+" && !level_matches(want, have, writer))) {
+      return false;
+    }
+    if (filter_last) {
+      return pattern_last || pattern == "#";
+    }
+    if (pattern_last) {
+      return false;
+    }
+  }
+}
+
+std::optional<std::string_view> TopicPattern::client_of(std::string_view topic) const {
+  std::string_view pattern = text_;
+  bool pattern_last = false;
+  bool topic_last = false;
+  while (!pattern_last && !topic_last) {
+    const std::string_view want = next_level(&pattern, &pattern_last);
+    const std::string_view have = next_level(&topic, &topic_last);
+    if (want == "%c") {
+      return have;
+    }
+  }
+  return std::nullopt;
+}
+
 Result<WriteRules> WriteRules::create(const std::vector<std::string>& topics,
                                       const std::vector<std::string>& own) {
   WriteRules rules;

@@ -1,6 +1,7 @@
 // Topic names and topic filters [4.7], and rules that bind a topic to the client that writes it.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,6 +31,12 @@ class TopicPattern {
  public:
   static Result<TopicPattern> parse(std::string_view pattern);
   bool matches(std::string_view topic, const Writer& writer) const;
+  // Whether every topic that `filter` matches matches the pattern. Of a writer whose name, used in
+  // the pattern, has a '+', '#' or '/' nothing is: in a filter they mean more than themselves.
+  bool covers(std::string_view filter, const Writer& writer) const;
+  // The client id of the one client whose topics a topic that matches belongs to. Nothing where the
+  // pattern has no level that is all %c.
+  std::optional<std::string_view> client_of(std::string_view topic) const;
   const std::string& text() const { return text_; }
 
  private:
