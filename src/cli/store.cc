@@ -1,4 +1,4 @@
-// headwater store ls|cat|export|verify DIR
+// headwater store ls|cat|export|verify DIR, and store batch FILE
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
@@ -40,7 +40,8 @@ void add_store(CLI::App& app, Action& action) {
       "  headwater store ls ./data\n"
       "  headwater store cat ./data --lane alerts --limit 10\n"
       "  headwater store export ./data --out readings.jsonl\n"
-      "  headwater store verify ./data          reads every byte; exit 74 if something is wrong");
+      "  headwater store verify ./data          reads every byte; exit 74 if something is wrong\n"
+      "  headwater store batch outbox/x.jsonl.zst --rows");
 
   auto ls = std::make_shared<StoreFlags>();
   add_one(store, action, "ls", "Lanes, segments and consumers", ls, store_ls);
@@ -61,6 +62,16 @@ void add_store(CLI::App& app, Action& action) {
 
   auto verify = std::make_shared<StoreFlags>();
   add_one(store, action, "verify", "Check every frame, sequence and gap", verify, store_verify);
+
+  auto batch = std::make_shared<BatchFlags>();
+  CLI::App* batch_command =
+      store->add_subcommand("batch", "Check an upload batch, print its header or rows");
+  batch_command->add_option("FILE", batch->file, "A .jsonl.zst file that the uplink wrote")
+      ->required()
+      ->check(CLI::ExistingFile);
+  batch_command->add_flag("--rows", batch->rows, "The lines instead of the header");
+  batch_command->add_flag("--json", batch->json, "JSON for scripts");
+  batch_command->callback([batch, &action] { action = [batch] { return store_batch(*batch); }; });
 }
 
 }  // namespace headwater

@@ -19,10 +19,17 @@ struct StoreFlags {
   bool raw = false;
 };
 
+struct BatchFlags {
+  std::string file;
+  bool rows = false;
+  bool json = false;
+};
+
 // Each returns the exit status.
 int store_ls(const StoreFlags& flags);
 int store_cat(const StoreFlags& flags);
 int store_export(const StoreFlags& flags);
 int store_verify(const StoreFlags& flags);
+int store_batch(const BatchFlags& flags);
 
 }  // namespace headwater

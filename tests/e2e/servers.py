@@ -1,5 +1,8 @@
-"""What tests start beside the edge: certificates from the openssl program, and a mosquitto broker."""
+"""What tests start beside the edge: certificates from the openssl program, a mosquitto broker, a receiver of batches."""
 
+import hashlib
+import http.server
+import json
 import pathlib
 import shutil
 import socket
@@ -200,3 +203,172 @@ class Proxy:
                 except OSError:
                     pass
                 end.close()
+
+
+class Answer:
+    """What a Receiver does with one request: a status, or one of the ways in which a link or server dies."""
+
+    def __init__(self, status=200, headers=(), store=None, cut=None, until=None):
+        self.status, self.headers = status, dict(headers)
+        self.store = status < 300 if store is None else store
+        self.cut = cut        # bytes of the answer that go out before it closes; None: all
+        self.until = until    # an Event to wait for before it answers
+
+
+OK = Answer()
+
+
+class Receiver:
+    """A receiver of upload batches as docs/formats/batch.md asks for: rows and ranges change together, repeats are dropped.
+
+    `behave(number, header)` says what becomes of each request (header: the batch's own, with the number of its attempt from 0).
+    What a batch holds is read by the zstd program, not by our code. `attempts` has every request that was read.
+    """
+
+    def __init__(self, behave=lambda number, header: OK, tls=None, token=None):
+        self.behave, self.token = behave, token
+        self.attempts = []       # (lane, first, last, stored or why not)
+        self.lines = {}          # lane -> {sequence: line of a row}
+        self.gaps = {}           # lane -> [gap]
+        self.upto = {}           # (spool, lane) -> last sequence received; the edge sends a lane in order
+        self.problems = []
+        self._lock = threading.Lock()
+        self._number = 0
+        self._connections = set()
+        self._server = None
+        self._tls = tls
+        self.port = free_port()
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def start(self):
+        receiver = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self):
+                super().setup()
+                receiver._connections.add(self.connection)
+
+            def finish(self):
+                receiver._connections.discard(self.connection)
+                super().finish()
+
+            def do_POST(self):
+                receiver._serve(self)
+
+            def log_message(self, *_):
+                pass
+
+        class Server(http.server.ThreadingHTTPServer):
+            allow_reuse_address = True
+            daemon_threads = True
+
+            def handle_error(self, *_):
+                pass
+
+        self._server = Server(("127.0.0.1", self.port), Handler)
+        if self._tls is not None:
+            self._server.socket = self._tls.wrap_socket(self._server.socket, server_side=True)
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def stop(self):
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+        for connection in list(self._connections):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def url(self, scheme="http"):
+        return f"{scheme}://127.0.0.1:{self.port}/v1/batches"
+
+    def _serve(self, request):
+        body = request.rfile.read(int(request.headers["Content-Length"]))
+        header, payload = split_batch(body)
+        with self._lock:
+            number, self._number = self._number, self._number + 1
+        answer = self.behave(number, header)
+        if self.token is not None and request.headers.get("Authorization") != f"Bearer {self.token}":
+            answer = Answer(401)
+        if answer.until is not None:
+            answer.until.wait(60)
+        key = header["lane"], header["first"], header["last"]
+        with self._lock:
+            self.attempts.append((*key, "stored" if answer.store else answer.status))
+            if answer.store:
+                self._store(request.headers, header, payload)
+        lines = [f"HTTP/1.1 {answer.status} -", "Content-Length: 10", *(f"{k}: {v}" for k, v in answer.headers.items())]
+        raw = ("\r\n".join(lines) + "\r\n\r\n" + "0123456789").encode()
+        request.wfile.write(raw if answer.cut is None else raw[:answer.cut])
+        request.wfile.flush()
+        if answer.cut is not None:
+            request.close_connection = True
+            request.connection.shutdown(socket.SHUT_RDWR)
+
+    def _store(self, fields, header, payload):
+        def check(good, what):
+            if not good:
+                self.problems.append(f"{what}: {header}")
+        check(header["checksum"] == "sha256:" + hashlib.sha256(payload).hexdigest(), "checksum")
+        for name in ("first", "last", "rows", "spool", "lane", "checksum"):
+            check(fields[f"Headwater-{name.capitalize()}"] == str(header[name]), name)
+        check(fields["Content-Type"] == "application/vnd.headwater.batch; version=1", "media type")
+        lane, key = header["lane"], (header["spool"], header["lane"])
+        upto = self.upto.get(key, 0)
+        check(header["first"] <= upto + 1, f"out of order behind {upto}")
+        next_, rows = header["first"], 0
+        for line in unpack(payload):
+            gap = line.get("gap")
+            first, last = (gap["first"], gap["last"]) if gap else (line["seq"], line["seq"])
+            check(first == next_, f"hole at {next_}")
+            next_ = last + 1
+            rows += gap is None
+            if last <= upto:
+                continue
+            if gap:
+                check(first > upto, "a gap over rows that were stored")
+                self.gaps.setdefault(lane, []).append(gap)
+            else:
+                self.lines.setdefault(lane, {})[line["seq"]] = line
+        check(next_ == header["last"] + 1, "lines end early")
+        check(rows == header["rows"], "rows")
+        self.upto[key] = max(upto, header["last"])
+
+    def rows(self, lane):
+        """Row lines in the order of sequence."""
+        with self._lock:
+            return [line for _, line in sorted(self.lines.get(lane, {}).items())]
+
+    def count(self, lane):
+        with self._lock:
+            return len(self.lines.get(lane, {}))
+
+
+def split_batch(body):
+    """The header of an upload batch, and its payload frame."""
+    magic, size = struct.unpack("<II", body[:8])
+    if magic != 0x184D2A58:
+        raise AssertionError(f"no batch: {body[:8]!r}")
+    return json.loads(body[8:8 + size]), body[8 + size:]
+
+
+def unpack(compressed):
+    """The JSON lines in a zstd file, by the zstd program. Payloads keep their bytes in line["raw"]."""
+    done = subprocess.run(["zstd", "-dc"], input=compressed, capture_output=True, check=True)
+    lines = []
+    for text in done.stdout.decode().splitlines():
+        line = json.loads(text)
+        if "payload" in line:
+            line["raw"] = text[text.index('"payload":') + len('"payload":'):-1]
+        lines.append(line)
+    return lines
