@@ -308,20 +308,64 @@ Node with_trail(const Node& node, const std::shared_ptr<const Node::Trail>& trai
   return out;
 }
 
-// The first line that is not text; line 0 when all is.
-Mark first_bad_line(std::string_view text) {
+// Bytes of the UTF-8 character at the front of `text`; 0 when there is none.
+std::size_t character_bytes(std::string_view text) {
+  for (std::size_t size = 1; size <= std::min<std::size_t>(text.size(), 4); ++size) {
+    if (is_utf8(text.substr(0, size))) {
+      return size;
+    }
+  }
+  return 0;
+}
+
+// The first byte that is not text, and what it is; nothing when all is.
+std::optional<Refused> first_bad_byte(std::string_view text) {
   Mark mark{1, 1};
   std::size_t begin = 0;
   while (begin < text.size()) {
     const std::size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string_view line = text.substr(begin, end - begin);
+    std::string_view line = text.substr(begin, end - begin);
     if (!is_printable(line)) {
-      return mark;
+      while (true) {
+        const std::size_t size = character_bytes(line);
+        if (size == 0) {
+          return Refused{mark, "not UTF-8 text; save the file as UTF-8"};
+        }
+        if (!is_printable(line.substr(0, size))) {
+          return Refused{
+              mark, line[0] == '\0'
+                        ? std::string("a NUL byte; save the file as UTF-8 text")
+                        : fmt::format("a control character; in quotes write \\x{:02x}", line[0])};
+        }
+        mark.column += static_cast<std::uint32_t>(size);
+        line.remove_prefix(size);
+      }
     }
     begin = end + 1;
     ++mark.line;
   }
-  return {};
+  return std::nullopt;
+}
+
+// What a user can do about yaml-cpp's words; empty when they say it.
+std::string yaml_remedy(const Source& source, Mark mark, const std::string& message) {
+  for (std::uint32_t line = mark.line; line > 0 && line + 1 >= mark.line; --line) {
+    const std::string_view text = source_line(source, line);
+    const std::size_t indent = std::min(text.find_first_not_of(" \t"), text.size());
+    if (text.substr(0, indent).find('\t') != std::string_view::npos) {
+      return fmt::format("line {} begins with a tab; indent with spaces", line);
+    }
+  }
+  if (source_line(source, mark.line).find("${") != std::string_view::npos) {
+    return "inside { } and [ ] a ${…} stands in quotes";
+  }
+  if (message == YAML::ErrorMsg::END_OF_MAP_FLOW) {
+    return "a { before this place has no }, or a quote in it has no end";
+  }
+  if (message == YAML::ErrorMsg::END_OF_SEQ_FLOW) {
+    return "a [ before this place has no ], or a quote in it has no end";
+  }
+  return "";
 }
 
 }  // namespace
@@ -339,10 +383,8 @@ std::optional<Node> load_text(std::string text, std::string name, Diagnostics& d
     text.erase(0, 3);
   }
   source->text = std::move(text);
-  const Mark bad = first_bad_line(source->text);
-  if (bad.line != 0) {
-    diagnostics.error(Place{source, {bad.line, 0}, 1, ""},
-                      "not UTF-8 text, or a control character");
+  if (const auto bad = first_bad_byte(source->text)) {
+    diagnostics.error(Place{source, bad->mark, 1, ""}, bad->text);
     return std::nullopt;
   }
   bool read = false;
@@ -357,9 +399,8 @@ std::optional<Node> load_text(std::string text, std::string name, Diagnostics& d
     diagnostics.error(Place{source, refused.mark, 1, ""}, refused.text);
   } catch (const YAML::Exception& exception) {
     const Mark mark = mark_of(exception.mark);
-    const bool reference = source_line(*source, mark.line).find("${") != std::string_view::npos;
     diagnostics.error(Place{source, mark, 1, ""}, fmt::format("YAML: {}", exception.msg),
-                      reference ? "inside { } and [ ] a ${…} stands in quotes" : "");
+                      yaml_remedy(*source, mark, exception.msg));
   } catch (const std::exception& exception) {
     diagnostics.error(Place{source, {}, 1, ""}, fmt::format("YAML: {}", exception.what()));
   }

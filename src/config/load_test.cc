@@ -119,11 +119,22 @@ TEST(Load, RefusesWhatAConfigDoesNotNeed) {
   EXPECT_THAT(load("a: &x b\n*x : c\n").errors, HasSubstr("an alias cannot be a key"));
 }
 
+TEST(Load, SaysWhatToDoAboutBrokenYaml) {
+  EXPECT_THAT(load("a:\n\tb: 1\n").errors,
+              HasSubstr("      = line 2 begins with a tab; indent with spaces\n"));
+  EXPECT_THAT(load("a: {b: 1\n").errors, HasSubstr("      = a { before this place has no }"));
+  EXPECT_THAT(load("a: [1, 2\n").errors, HasSubstr("      = a [ before this place has no ]"));
+}
+
 TEST(Load, RefusesBytesThatAreNotText) {
-  EXPECT_THAT(load("a: 1\nb: \xff\n").errors, HasSubstr("edge.yaml:2:0: error: not UTF-8 text"));
-  EXPECT_THAT(load(std::string("a: \0b", 5)).errors, HasSubstr("not UTF-8 text"));
+  EXPECT_THAT(load("a: 1\nb: \xff\n").errors,
+              HasSubstr("edge.yaml:2:4: error: not UTF-8 text; save the file as UTF-8\n"));
+  EXPECT_THAT(load(std::string("a: \0b", 5)).errors, HasSubstr("edge.yaml:1:4: error: a NUL byte"));
+  EXPECT_THAT(load("a: \"ü\ab\"").errors,
+              HasSubstr("1:6: error: a control character; in quotes write \\x07\n"));
   EXPECT_THAT(load("a: \"x\\0y\"\n").errors, HasSubstr("edge.yaml:1:4: error: not UTF-8 text"));
-  EXPECT_THAT(load("a: \x1b[31m\n").errors, HasSubstr("or a control character"));
+  EXPECT_THAT(load("a: \x1b[31m\n").errors,
+              HasSubstr("1:4: error: a control character; in quotes write \\x1b\n"));
   EXPECT_THAT(load("\"x\\0y\": 1\n").errors, HasSubstr("a key is UTF-8 text"));
 }
 

@@ -1,5 +1,6 @@
 #include "config/schema.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "config/sample_options.h"
@@ -84,6 +85,7 @@ TEST(Endpoint, RefusesWhatIsNotAnAddress) {
                            "http://host:80", "[host]:80", "a b:80", "user@host:1"}) {
     EXPECT_FALSE(Endpoint::parse(text).ok()) << text;
   }
+  EXPECT_THAT(Endpoint::parse("http://host:80").error().text(), testing::HasSubstr("no URL"));
 }
 
 TEST(Map, KeepsTheOrderOfInsertion) {

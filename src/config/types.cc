@@ -14,6 +14,9 @@ Result<Endpoint> Endpoint::parse(std::string_view text) {
     return Error::invalid("'{}' is not an address such as 127.0.0.1:1884: {}", text.substr(0, 64),
                           why);
   };
+  if (text.find("://") != std::string_view::npos) {
+    return bad("no URL; leave out what stands before the host");
+  }
   const std::size_t colon = text.rfind(':');
   if (colon == std::string_view::npos) {
     return bad("the port is missing");

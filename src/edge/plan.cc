@@ -220,7 +220,12 @@ void Plan::check_references(config::Diagnostics& diagnostics) const {
                           fmt::format("source '{}' feeds no pipeline", name));
     }
   }
-  if (config_.pipelines.empty()) {
+  // Of pipelines that are there and unsound there are errors already.
+  const config::Node* pipelines = root_.find("pipelines");
+  const config::Node& given = pipelines == nullptr ? root_ : *pipelines;
+  if (config_.pipelines.empty() &&
+      (given.is_null() ||
+       (given.is_mapping() && (pipelines == nullptr || given.entries().empty())))) {
     diagnostics.error(root_, "pipelines: required: at least one");
   }
   if (config_.admin.address) {

@@ -122,6 +122,15 @@ store: {max_bytes: 5}
   EXPECT_EQ(checked.diagnostics.error_count(), expected.size()) << checked.errors;
 }
 
+TEST(Plan, AnErrorIsToldOnce) {
+  const std::string sources = "sources: {tail: {type: file, path: a.jsonl}}\n";
+  const Checked pipelines(sources + "pipelines: {main: {from: tail, steps: []}}\n");
+  EXPECT_EQ(pipelines.diagnostics.error_count(), 1U) << pipelines.errors;
+  const Checked model("models: {m: {path: none.onnx}}\n" + sources +
+                      "pipelines: {main: {from: [tail], steps: [{detect: {model: m}}]}}\n");
+  EXPECT_EQ(model.diagnostics.error_count(), 1U) << model.errors;
+}
+
 TEST(Plan, ASourceFeedsOnePipeline) {
   const std::string second = R"(  second:
     from: [direct]

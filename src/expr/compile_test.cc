@@ -45,6 +45,8 @@ TEST(Compile, SyntaxErrorsPointAtTheirPlace) {
       {"", 1, "empty"},
       {"   ", 1, "empty"},
       {"1 +", 4, "ends here"},
+      {"[1, 2", 6, "expected ',' or ']', but the expression ends here"},
+      {"max(1 2)", 7, "expected ',' or ')', got '2'"},
       {"(1 + 2", 7, "')'"},
       {"1 2", 3, "got '2'"},
       {"temperature > > 1", 15, "a value"},

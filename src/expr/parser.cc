@@ -310,7 +310,11 @@ class Parser {
       if (operands.size() > options_.max_list) {
         fail(last_offset_, fmt::format("more than {} elements", options_.max_list));
       }
-      if (!at_symbol(close)) {
+      if (!failed_ && !at_symbol(close)) {
+        if (!at_symbol(",")) {
+          unexpected(fmt::format("',' or '{}'", close));
+          return;
+        }
         expect(",");
         if (at_symbol(close) && close != "]") {
           unexpected("an operand");

@@ -328,15 +328,21 @@ Error clearer(Error error, const Runtime& runtime, const std::string& path) {
   if (text.starts_with(prefix)) {
     text = std::string(trim(std::string_view(text).substr(prefix.size())));
   }
+  // "/…/model_load_utils.h:46 void …ValidateOpsetForDomain(…) ONNX Runtime only *guarantees* …"
+  if (const std::size_t opset = text.find("Opset "); text[0] == '/' && opset != text.npos) {
+    text = text.substr(opset, text.find(". ", opset) - opset);
+  }
   if (error.code() == Code::kCorrupt) {
     text += "; the file is cut off, or it is not an ONNX model";
   } else if (text.find("is not a registered function/op") != std::string::npos ||
              text.find("No Op registered for") != std::string::npos ||
-             text.find("opset") != std::string::npos) {
+             text.find("opset") != std::string::npos || text.starts_with("Opset ")) {
     text += fmt::format(
         "; ONNX Runtime {} cannot run this: export the model with standard operators of a current "
         "opset",
         runtime.info.version);
+  } else if (text.find("External data path") != std::string::npos) {
+    text += "; the weights stand in a file of their own: copy it to the model's folder";
   }
   return Error(error.code(), std::move(text));
 }

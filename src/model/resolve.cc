@@ -26,7 +26,7 @@ std::string port_list(std::span<const PortInfo> ports) {
   for (const PortInfo& port : ports) {
     text += fmt::format("{}'{}' {}", text.empty() ? "" : ", ", port.name, port.text);
   }
-  return text;
+  return text.empty() ? "none" : text;
 }
 
 Result<std::size_t> find_port(std::span<const PortInfo> ports, std::string_view name,
@@ -293,6 +293,9 @@ Result<std::vector<Wanted>> wanted_outputs(const Model& model, const BindingOpti
       wanted.push_back({.column = "score", .port = i});
       return wanted;
     }
+  }
+  if (ports.empty()) {
+    return Error::invalid("the model has no outputs");
   }
   return Error::invalid("say which outputs to take: outputs: {{score: TENSOR}}; the model has {}",
                         port_list(ports));

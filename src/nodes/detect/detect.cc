@@ -74,7 +74,10 @@ std::unique_ptr<Stage> make_detect(const DetectOptions& options, const config::N
   }
   auto binding = context.bind(options.model, options.max_rows);
   if (!binding) {
-    diagnostics.error(name, binding.error().text());
+    // A model that is under models: and not there could not be loaded, which was reported.
+    if (binding.error().code() != Code::kNotFound || diagnostics.ok()) {
+      diagnostics.error(name, binding.error().text());
+    }
     return nullptr;
   }
   // A model that is slow per row gets fewer rows per call, so that one call stays within the
