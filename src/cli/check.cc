@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "cli/config_file.h"
 #include "edge/describe_plan.h"
+#include "edge/known_fields.h"
 
 namespace headwater {
 namespace {
@@ -29,6 +30,30 @@ void print_origins(const config::Origins& origins) {
   }
 }
 
+nlohmann::ordered_json fields_json(const std::vector<SourceFields>& sources) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
+  for (const SourceFields& source : sources) {
+    auto& fields = json[source.source] = nlohmann::ordered_json::array();
+    for (const KnownField& field : source.fields) {
+      fields.push_back({{"name", field.name},
+                        {"type", std::string(type_name(field.type))},
+                        {"from", field.declared ? "declared" : "learned"}});
+    }
+  }
+  return json;
+}
+
+void print_fields(const std::vector<SourceFields>& sources) {
+  for (const SourceFields& source : sources) {
+    std::printf("\nfields of %s:\n", source.source.c_str());
+    for (const KnownField& field : source.fields) {
+      std::printf("  %-32s %-10s %s\n", field.name.c_str(),
+                  std::string(type_name(field.type)).c_str(),
+                  field.declared ? "declared" : "learned");
+    }
+  }
+}
+
 int check(const CheckFlags& flags) {
   telemetry::Registry metrics;
   const std::unique_ptr<LoadedConfig> loaded = load_config(flags.config, flags.sets, metrics);
@@ -39,6 +64,9 @@ int check(const CheckFlags& flags) {
     if (diagnostics.ok()) {
       json["plan"] = nlohmann::ordered_json::parse(
           describe_plan_json(*loaded->plan, {flags.rate, flags.size}));
+      if (const auto fields = known_fields(*loaded->plan)) {
+        json["fields"] = fields_json(*fields);
+      }
     }
     std::printf("%s\n", json.dump(2).c_str());
     return diagnostics.ok() ? 0 : exit_status(Code::kInvalid);
@@ -51,6 +79,12 @@ int check(const CheckFlags& flags) {
   }
   std::printf("%s: ok\n\n%s", flags.config.c_str(),
               describe_plan(*loaded->plan, {flags.rate, flags.size}).c_str());
+  if (const auto fields = known_fields(*loaded->plan)) {
+    print_fields(*fields);
+  } else if (fields.error().code() != Code::kNotFound) {
+    std::fprintf(stderr, "warning: the fields learned so far: %s\n",
+                 std::string(fields.error().text()).c_str());
+  }
   if (flags.explain) {
     print_origins(loaded->origins);
   }
@@ -75,7 +109,8 @@ void add_check(CLI::App& app, Action& action) {
       ->check(CLI::PositiveNumber);
   command->footer(
       "Prints all errors at once, each with file, line, column and the nearest name. Loads the\n"
-      "models and lookup files; needs no network and writes nothing. Exit status 65 with errors.\n"
+      "models and lookup files; needs no network and writes nothing. Where data_dir has a spool,\n"
+      "also shows the fields of each source with their types. Exit status 65 with errors.\n"
       "\nExamples:\n"
       "  headwater check edge.yaml\n"
       "  headwater check edge.yaml --explain --rate 5000 --size 200");

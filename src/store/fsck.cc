@@ -253,6 +253,10 @@ class FolderView final : public SpoolView, private SegmentSource {
     }
     return out;
   }
+  std::string state(std::string_view key) const override {
+    const auto found = state_.states.find(key);
+    return found == state_.states.end() ? std::string() : std::string(found->second);
+  }
 
  private:
   Result<Opened> open_at(std::size_t at) const {

@@ -85,6 +85,7 @@ class SpoolView {
   virtual std::vector<Cursor> cursors() const = 0;
   // Keys and sizes.
   virtual std::vector<std::pair<std::string, std::size_t>> states() const = 0;
+  virtual std::string state(std::string_view key) const = 0;  // empty: none
 };
 
 }  // namespace headwater

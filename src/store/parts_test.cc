@@ -172,6 +172,8 @@ TEST_F(Fsck, AViewReadsASpoolThatIsInUse) {
   ASSERT_EQ(view->cursors().size(), 1U);
   EXPECT_EQ(view->cursors()[0].upto, 7U);
   EXPECT_EQ(view->states()[0], (std::pair<std::string, std::size_t>{"k", 4}));
+  EXPECT_EQ(view->state("k").size(), 4U);
+  EXPECT_EQ(view->state("none"), "");
   EXPECT_EQ(disk.changes(), changes) << "looking changes nothing";
 }
 

@@ -28,7 +28,7 @@ class Unpacker {
  public:
   explicit Unpacker(UnpackOptions options) : options_(std::move(options)) {}
 
-  // Rows that are kRowUndecoded already are left alone.
+  // Rows that are kRowUndecoded already, and those that are no readings, are left alone.
   void unpack(Batch& batch);
 
  private:
