@@ -340,6 +340,89 @@ TEST(Intake, ABatchLargerThanAFrameIsStoredInSeveral) {
   EXPECT_THAT(decisions.at(16), ElementsAre("18"));
 }
 
+TEST(Intake, AMessageOfSeveralReadingsIsAcknowledgedWhenAllOfThemAreDurable) {
+  Rig rig;
+  rig.options.commit_delay = kNever;
+  ASSERT_TRUE(rig.build());
+  const std::string pad(20'000, 'x');
+  std::string message;
+  for (int i = 0; i < 20; ++i) {  // more than a frame takes
+    message += fmt::format("{}d {} {}", i == 0 ? "" : "|", i, pad);
+  }
+  rig.feed->add("d 100");
+  rig.feed->add(message);
+  rig.feed->add("d 101");
+  rig.pump();
+  EXPECT_THAT(rig.feed->acknowledged, IsEmpty());
+  EXPECT_EQ(rig.intake->counts().taken.get(), 22U);
+  expect_conserved(rig.intake->counts());
+  ASSERT_TRUE(rig.settle());
+  EXPECT_THAT(rig.feed->acknowledged, ElementsAre(Pair(1, 3)));
+  EXPECT_EQ(rig.intake->counts().acknowledged.get(), 22U);
+  const Texts stored = rig.lane(Lane::kReadings);
+  ASSERT_EQ(stored.size(), 22U);
+  EXPECT_EQ(stored.front(), "d 100");
+  EXPECT_TRUE(stored[20].starts_with("d 19 ")) << "in the message's place";
+  EXPECT_EQ(stored.back(), "d 101");
+  expect_each_decided_once(rig);
+}
+
+TEST(Intake, RowsOfAMessageThatAreReadBackAreApart) {
+  Rig rig;
+  ASSERT_TRUE(rig.build());
+  rig.feed->add("a 1|a 2|a 3");
+  rig.pump();
+  ASSERT_TRUE(rig.commit());
+  rig.crash(1.0);
+  rig.feed = std::make_shared<Feed>();
+  ASSERT_TRUE(rig.build());
+  ASSERT_TRUE(rig.settle());
+  EXPECT_THAT(rig.lane(Lane::kReadings), ElementsAre("a 1", "a 2", "a 3"));
+  expect_each_decided_once(rig);
+}
+
+TEST(Intake, TellsWhatBecameOfEachReading) {
+  Rig rig;
+  rig.filters = [] { return only<Above>(0.0); };
+  ASSERT_TRUE(rig.build());
+  rig.feed->add("a 1 id=1");
+  rig.feed->add("a 1 id=1|a 0|bad|a 2");
+  ASSERT_TRUE(rig.settle());
+  EXPECT_THAT(rig.feed->fates, ElementsAre(Pair(1, Fate::kStored), Pair(2, Fate::kDuplicate),
+                                           Pair(2, Fate::kFiltered), Pair(2, Fate::kDeadLetter),
+                                           Pair(2, Fate::kStored)));
+  EXPECT_THAT(rig.feed->acknowledged, ElementsAre(Pair(1, 2)));
+}
+
+TEST(Intake, WhatTheSourceKnowsToBeNoReadingIsADeadLetterWithItsReason) {
+  Rig rig;
+  ASSERT_TRUE(rig.build());
+  rig.feed->add("a 1");
+  rig.feed->add("a 2");
+  rig.feed->messages.back().note = "line 7: two fields";
+  ASSERT_TRUE(rig.settle());
+  EXPECT_THAT(rig.lane(Lane::kReadings), ElementsAre("a 1"));
+  const auto reader = rig.spool->read(Lane::kDeadLetter, 1);
+  ASSERT_EQ(reader->next().value(), ReadItem::kRow);
+  EXPECT_EQ(reader->row().row.payload, "a 2");
+  EXPECT_EQ(reader->row().row.note, "line 7: two fields");
+  EXPECT_THAT(rig.feed->fates, ElementsAre(Pair(1, Fate::kStored), Pair(2, Fate::kDeadLetter)));
+  expect_conserved(rig.intake->counts());
+}
+
+TEST(Intake, WhereMessagesHoldManyReadingsFewerAreTakenAtOnce) {
+  Rig rig;
+  rig.room = 100;
+  ASSERT_TRUE(rig.build());
+  rig.feed->add("a 1|a 2|a 3|a 4|a 5|a 6|a 7|a 8|a 9|a 10");
+  rig.pump();
+  rig.pump();
+  rig.feed->add("a 11");
+  rig.pump();
+  rig.pump();
+  EXPECT_THAT(rig.feed->rooms, ElementsAre(100, 10, 10, 100));
+}
+
 TEST(Intake, DeclaredIdsDedupeAndKeepTheFirst) {
   Rig rig;
   ASSERT_TRUE(rig.build());

@@ -2,7 +2,7 @@
 // a Rig that holds them together over a spool on a disk that fails by seed.
 //
 // A message is "DEVICE VALUE" or "DEVICE VALUE id=ID"; one that begins with "bad" cannot be
-// decoded.
+// decoded; several in one are divided by "|".
 #pragma once
 
 #include <gmock/gmock.h>
@@ -35,6 +35,7 @@ struct Feed {
     std::string payload;
     Partition partition = 1;
     Position position = 0;
+    std::string note{};  // the source knows that it is no reading
   };
 
   void add(std::string payload, Partition partition = 1) {
@@ -50,6 +51,7 @@ struct Feed {
   std::optional<Error> acknowledge_error;
 
   std::vector<std::pair<Partition, Position>> acknowledged;
+  std::vector<std::pair<Position, Fate>> fates;
   std::function<void(Partition, Position)> on_acknowledge;
   std::vector<std::size_t> rooms;  // of each take
   bool paused = false;
@@ -57,7 +59,7 @@ struct Feed {
   bool closed = false;
 };
 
-class FakeSource final : public Source, public Checkpointed {
+class FakeSource final : public Source, public Checkpointed, public Accounting {
  public:
   explicit FakeSource(std::shared_ptr<Feed> feed) : feed_(std::move(feed)) {}
 
@@ -79,6 +81,10 @@ class FakeSource final : public Source, public Checkpointed {
       row.arrived = io::mono_now();
       if (feed_->resumes) {
         row.identity = {1, feed_->taken + 1};
+      }
+      if (!message.note.empty()) {
+        row.flags |= kRowUndecoded;
+        row.note = batch.arena().copy(message.note);
       }
       batch.add_row(row);
     }
@@ -103,6 +109,10 @@ class FakeSource final : public Source, public Checkpointed {
   }
   void pause(bool paused) override { feed_->paused = paused; }
   void close() override { feed_->closed = true; }
+  void became(Partition, Position position, Fate fate) override {
+    EXPECT_FALSE(feed_->closed) << "became() after close()";
+    feed_->fates.emplace_back(position, fate);
+  }
 
   void save(StateWriter& state, std::vector<std::pair<Partition, Position>>&) override {
     if (feed_->resumes && saved_ != feed_->taken) {
@@ -126,6 +136,20 @@ class FakeSource final : public Source, public Checkpointed {
 // Adds the column "value". What it learns are the devices it has seen.
 class FakeDecode final : public Decode {
  public:
+  void unpack(Batch& batch) override {
+    std::vector<Row> rows;
+    for (Row row : batch.all_rows()) {
+      std::string_view rest = row.payload;
+      for (bool more = true; more;) {
+        const std::size_t end = rest.find('|');
+        more = end != std::string_view::npos;
+        row.payload = rest.substr(0, end);
+        rest.remove_prefix(more ? end + 1 : rest.size());
+        rows.push_back(row);
+      }
+    }
+    batch.replace_rows(rows);
+  }
   Status decode(Batch& batch, std::vector<Undecoded>& failed, std::uint64_t& unfit) override {
     if (error) {
       return *error;
@@ -133,6 +157,9 @@ class FakeDecode final : public Decode {
     Column& value = batch.add_column("value", Type::kFloat64);
     for (std::uint32_t index = 0; index < batch.rows(); ++index) {
       Row& row = batch.row(index);
+      if ((row.flags & kRowUndecoded) != 0) {
+        continue;
+      }
       const std::string_view text = row.payload;
       const std::size_t space = text.find(' ');
       if (text.starts_with("bad") || space == std::string_view::npos) {

@@ -4,10 +4,13 @@ import http.client
 import json
 import random
 import socket
+import ssl
+import tempfile
 import threading
 import unittest
 
 from harness import Edge, wait_for
+from servers import free_port, make_certificates
 
 CONFIG = """
 edge: {id: hooks, data_dir: ./data}
@@ -32,12 +35,6 @@ TOKEN = {"Authorization": "Bearer sesame"}
 
 def config(port=0, size="1GiB", on_full="block", more=""):
     return CONFIG % {"port": port, "bytes": size, "on_full": on_full, "more": more}
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Client:
@@ -153,6 +150,29 @@ class HttpSource(unittest.TestCase):
             client.close()
             edge.kill()
             self.assertLessEqual(set(range(stored)), {row["seq"] for row in rows_of(edge)})
+
+    def test_tls_asks_for_a_client_certificate(self):
+        with tempfile.TemporaryDirectory() as folder:
+            files = make_certificates(folder)
+            tls = "tls: {certificate: server.pem, key: server.key, client_ca: ca.pem}"
+            with Edge(config(more=tls), {name: files / name for name in ("server.pem", "server.key", "ca.pem")}) as edge:
+                def post(client):
+                    context = ssl.create_default_context(cafile=str(files / "ca.pem"))
+                    if client:
+                        context.load_cert_chain(files / "client.pem", files / "client.key")
+                    connection = http.client.HTTPSConnection(*edge.address("hook"), timeout=30, context=context)
+                    try:
+                        connection.request("POST", "/readings", '{"device_id": "a", "seq": 1}',
+                                           {"Content-Type": "application/json", **TOKEN})
+                        return connection.getresponse().status
+                    finally:
+                        connection.close()
+
+                self.assertEqual(post(client=True), 200)
+                with self.assertRaises(OSError):
+                    post(client=False)
+                edge.stop()
+                self.assertEqual(len(edge.rows("readings")), 1)
 
     def test_slow_clients_harm_nobody(self):
         with Edge(config()) as edge:
