@@ -76,9 +76,12 @@ class HttpTarget final : public UplinkTarget {
       : options_(std::move(options)), headers_(std::move(headers)) {}
 
   Status start(io::Loop& loop) override {
-    posts_ = HW_TRY(
-        http::Posts::open(loop, {options_.timeout, options_.ca.text, options_.certificate.text,
-                                 options_.key.text, options_.verify}));
+    posts_ = HW_TRY(http::Posts::open(loop, {.timeout = options_.timeout,
+                                             .stall = options_.stall,
+                                             .ca = options_.ca.text,
+                                             .certificate = options_.certificate.text,
+                                             .key = options_.key.text,
+                                             .verify = options_.verify}));
     loop_ = &loop;
     return {};
   }

@@ -81,6 +81,10 @@ std::uint64_t LaneStream::pending() const {
   return next - 1 - std::min(cursor_.get(), next - 1);
 }
 
+bool LaneStream::settled() const {
+  return pending() == 0 && saved_with_.load() <= parts_.spool->committed();
+}
+
 std::optional<WallTime> LaneStream::oldest() const {
   const std::int64_t at = oldest_.load(std::memory_order_relaxed);
   return at == 0 ? std::nullopt : std::optional(WallTime{at});
@@ -308,7 +312,7 @@ void LaneStream::stored() {
   backoff_.reset();
   trouble_.clear();
   state_.store(LaneState::kIdle, std::memory_order_relaxed);
-  saved_.store(false, std::memory_order_release);
+  saved_with_.store(kUnsaved);
   cursor_.set(boundary_.last);
   cursor_open_ = true;
   plan_.sent(boundary_.last);
@@ -324,12 +328,13 @@ bool LaneStream::save_cursor() {
   if (phase_ == Phase::kOpen) {
     transaction.state(state_key(), {});
   }
-  if (Result<Submitted> submitted = parts_.spool->submit(transaction); !submitted) {
+  const Result<Submitted> submitted = parts_.spool->submit(transaction);
+  if (!submitted) {
     trouble_.set(submitted.error().text());
     return false;
   }
   cursor_open_ = false;
-  saved_.store(true, std::memory_order_release);
+  saved_with_.store(submitted->ticket);
   return true;
 }
 

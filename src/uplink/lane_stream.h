@@ -90,14 +90,16 @@ class LaneStream {
   LaneState state() const { return state_.load(std::memory_order_relaxed); }
   // Rows and gaps committed and not stored by the target.
   std::uint64_t pending() const;
-  // Sequence up to which the target has everything, and the cursor says so in the log.
+  // Sequence up to which the target has everything.
   std::uint64_t cursor() const { return cursor_.get(); }
-  bool settled() const { return pending() == 0 && saved_.load(std::memory_order_acquire); }
+  // The target has everything that is committed, and the log says so.
+  bool settled() const;
   // When the first of them was stored; nothing: none, or it is not known yet.
   std::optional<WallTime> oldest() const;
   std::string trouble() const { return trouble_.text(); }
 
  private:
+  static constexpr Ticket kUnsaved = ~Ticket{0};
   struct Boundary {
     std::uint64_t first = 0;
     std::uint64_t last = 0;
@@ -149,7 +151,7 @@ class LaneStream {
   bool held_ = false;
   bool flush_ = false;
   Count cursor_;
-  std::atomic<bool> saved_{true};
+  std::atomic<Ticket> saved_with_{0};  // of the cursor; kUnsaved: not submitted yet
   std::atomic<LaneState> state_{LaneState::kIdle};
   std::atomic<std::int64_t> oldest_{0};  // 0: none
 };

@@ -1,5 +1,8 @@
 #include "uplink/lane_stream.h"
 
+#include <random>
+
+#include "base/strings.h"
 #include "uplink/testing.h"
 
 namespace headwater {
@@ -322,6 +325,87 @@ TEST_F(LaneStreamTest, GoesOnAfterTheDiskFailed) {
   store_all();
   EXPECT_EQ(cursor(), 10U);
 }
+
+// Random rows, decisions, answers, lost answers, kills, a store that is too small: what a receiver
+// keeps by ranges has every sequence once and in order, as a row or in a gap.
+class LaneStreamModel : public LaneStreamTest, public testing::WithParamInterface<unsigned> {
+ protected:
+  // As docs/formats/batch.md asks: what lies up to upto_ is a repeat.
+  void receive() {
+    const std::string& body = target.bodies.back();
+    std::uint64_t next = std::stoull(target.sent.back());
+    ASSERT_LE(next, upto_ + 1) << "a hole between batches";
+    for (const std::string_view part : split(body, ' ')) {
+      const std::uint64_t first = std::stoull(std::string(part));
+      ASSERT_EQ(first, next) << body;
+      const bool gap = part.find(':') != std::string_view::npos;
+      const std::uint64_t last =
+          gap ? std::stoull(std::string(part.substr(part.find('-') + 1))) : first;
+      rows_ += !gap && first > upto_ ? 1 : 0;
+      next = last + 1;
+    }
+    upto_ = std::max(upto_, next - 1);
+  }
+
+  std::uint64_t upto_ = 0;
+  std::uint64_t rows_ = 0;
+};
+
+TEST_P(LaneStreamModel, AReceiverThatKeepsRangesHasEverythingOnce) {
+  std::mt19937 random(GetParam());
+  const auto one_in = [&](unsigned n) { return random() % n == 0; };
+  parts.scored = {{1, "decided/main/0"}};
+  std::uint64_t added = 0;
+  std::uint64_t decided = 0;
+  std::uint64_t refused = 0;
+  make();
+  for (int step = 0; step < 300; ++step) {
+    if (one_in(3)) {
+      const std::size_t count = 1 + random() % 40;
+      add_rows(count, static_cast<std::uint16_t>(random() % 2), Lane::kReadings,
+               one_in(5) ? 2'000 : 100);
+      added += count;
+    }
+    if (added > decided && one_in(3)) {
+      const std::size_t count = 1 + random() % (added - decided);
+      decide(decided + 1, std::vector<double>(count, 0.5), 1);
+      decided += count;
+    }
+    pass(milliseconds(random() % 20'000));
+    pump();
+    if (target.waiting()) {
+      if (one_in(2)) {
+        receive();
+        target.answer(one_in(4) ? Receipt::kRetry : Receipt::kStored);  // or the answer is lost
+      } else {
+        target.answer(one_in(4)   ? Receipt::kTooLarge
+                      : one_in(4) ? Receipt::kPark
+                                  : Receipt::kRetry);
+      }
+    }
+    if (one_in(30)) {
+      refused += stream->counts().refused.get();
+      restart();
+      make();
+    }
+  }
+  for (int rounds = 0; rounds < 1'000 && !stream->settled(); ++rounds) {
+    pass(minutes(6));
+    pump();
+    if (target.waiting()) {
+      receive();
+      target.answer(Receipt::kStored);
+    }
+  }
+  refused += stream->counts().refused.get();
+  EXPECT_EQ(upto_, added);
+  EXPECT_EQ(cursor(), added);
+  const LaneStats stats = spool->stats().lanes[index_of(Lane::kReadings)];
+  EXPECT_LE(rows_, added);
+  EXPECT_GE(rows_ + stats.shed_rows + refused, added);
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, LaneStreamModel, testing::Range(1U, 41U));
 
 }  // namespace
 }  // namespace headwater

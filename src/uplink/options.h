@@ -108,7 +108,8 @@ struct HttpTargetOptions {
   config::Path key;
   bool verify = true;
   bool insecure = false;
-  config::Duration timeout = std::chrono::seconds(60);
+  config::Duration timeout = std::chrono::minutes(15);
+  config::Duration stall = std::chrono::seconds(60);
   config::Duration max_retry_after = std::chrono::minutes(15);
   UplinkOptions uplink;
 };
@@ -140,9 +141,15 @@ inline constexpr auto config::kSchema<HttpTargetOptions> = config::schema<HttpTa
                   {.name = "insecure",
                    .doc = "Lets http:// leave this machine: token and readings can be read on the "
                           "way."}),
-    config::field(&HttpTargetOptions::timeout, {.name = "timeout",
-                                                .doc = "Longest time of one request.",
-                                                .min = std::chrono::milliseconds(1)}),
+    config::field(&HttpTargetOptions::timeout,
+                  {.name = "timeout",
+                   .doc = "Longest time of one request: a slow link needs it.",
+                   .min = std::chrono::milliseconds(1)}),
+    config::field(&HttpTargetOptions::stall,
+                  {.name = "stall",
+                   .doc = "A request on which no byte moves for so long is given up and tried "
+                          "again; in whole seconds.",
+                   .min = std::chrono::seconds(1)}),
     config::field(&HttpTargetOptions::max_retry_after,
                   {.name = "max_retry_after",
                    .doc = "Longest wait that a Retry-After of the receiver is granted.",

@@ -194,6 +194,16 @@ class Http(Case):
             release.set()
             self.arrived(receiver, edge)
 
+    def test_a_receiver_that_falls_silent_is_given_up(self):
+        never = threading.Event()
+        self.addCleanup(never.set)
+        silent = [Answer(200, store=False, until=never)]
+        with Receiver(lambda *_: silent.pop() if silent else OK) as receiver, \
+                Edge(config(to(receiver, "stall: 1s"))) as edge:
+            self.publish(edge, 10)
+            self.arrived(receiver, edge)
+            self.assertEqual(lane(edge, "readings")["retries"] + lane(edge, "alerts")["retries"], 1)
+
     def test_a_refusal_parks_and_loses_nothing(self):
         status = [401]
         with Receiver(lambda *_: Answer(status[0])) as receiver, Edge(config(to(receiver))) as edge:

@@ -264,8 +264,11 @@ std::unique_ptr<Sink> make_http_sink(const HttpSinkOptions& options, const confi
     return nullptr;
   }
   target.url = std::move(*url);
-  target.http = {options.timeout, options.tls.ca.text, options.tls.certificate.text,
-                 options.tls.key.text, options.tls.verify};
+  target.http.timeout = options.timeout;
+  target.http.ca = options.tls.ca.text;
+  target.http.certificate = options.tls.certificate.text;
+  target.http.key = options.tls.key.text;
+  target.http.verify = options.tls.verify;
   target.max_open = static_cast<std::size_t>(options.max_open);
   target.max_backoff = options.max_backoff;
   target.max_retry_after = options.max_retry_after;

@@ -134,6 +134,11 @@ class CurlPosts final : public Posts {
     set(CURLOPT_FOLLOWLOCATION, 0L);
     set(CURLOPT_NOSIGNAL, 1L);
     set(CURLOPT_TIMEOUT_MS, std::max(1L, static_cast<long>(options_.timeout.count() / 1'000'000)));
+    if (options_.stall > Nanos{0}) {
+      set(CURLOPT_LOW_SPEED_LIMIT, 1L);
+      set(CURLOPT_LOW_SPEED_TIME,
+          std::max(1L, static_cast<long>(options_.stall.count() / 1'000'000'000)));
+    }
     set(CURLOPT_POST, 1L);
     set(CURLOPT_POSTFIELDS, request.post.body.data());
     set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.post.body.size()));

@@ -36,7 +36,8 @@ struct Answer {
 
 struct PostOptions {
   Nanos timeout = std::chrono::seconds(10);  // of a whole request
-  std::string ca;                            // PEM file; "": the system's
+  Nanos stall{};   // gives up when no byte moves for about so long; whole seconds, 0: no limit
+  std::string ca;  // PEM file; "": the system's
   std::string certificate;
   std::string key;
   bool verify = true;
