@@ -101,7 +101,11 @@ Result<LookupTable> LookupTable::parse(std::string_view text, LookupOptions opti
   std::vector<std::string> header;
   for (const std::string_view field : row.fields) {
     const std::string_view title = trim(field);
-    if (title.empty() || !is_utf8(title)) {
+    if (!is_utf8(title) || title.find('\0') != std::string_view::npos) {
+      return Error::invalid("{}:{}: the header is not UTF-8 text: save the file as UTF-8", name,
+                            row.line);
+    }
+    if (title.empty()) {
       return Error::invalid("{}:{}: column {} has no name", name, row.line, header.size() + 1);
     }
     if (std::find(header.begin(), header.end(), title) != header.end()) {
@@ -152,6 +156,10 @@ Result<LookupTable> LookupTable::parse(std::string_view text, LookupOptions opti
     const std::string_view key = row.fields[key_at];
     if (key.empty()) {
       return Error::invalid("{}:{}: the key '{}' is empty", name, row.line, options.key);
+    }
+    if (!is_utf8(key)) {
+      return Error::invalid("{}:{}: the key '{}' is not UTF-8: no device could match it", name,
+                            row.line, options.key);
     }
     const auto [found, fresh] =
         table->index.try_emplace(table->arena.copy(key), static_cast<std::uint32_t>(lines.size()));

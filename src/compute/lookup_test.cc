@@ -108,6 +108,10 @@ TEST(Lookup, NamesFileAndLineOfAnError) {
   EXPECT_EQ(error_of("device_id,a\nx,1\n\ny\n"), "assets.csv:4: 1 fields, the header has 2");
   EXPECT_EQ(error_of("device_id,a\nx,1\nx,2\n"), "assets.csv:3: key 'x' is in line 2 already");
   EXPECT_EQ(error_of("device_id,a\n,1\n"), "assets.csv:2: the key 'device_id' is empty");
+  EXPECT_EQ(error_of("device_id,a\n\xFF,x\n"),
+            "assets.csv:2: the key 'device_id' is not UTF-8: no device could match it");
+  EXPECT_EQ(error_of("device_id,\xFF\nx,1\n"),
+            "assets.csv:1: the header is not UTF-8 text: save the file as UTF-8");
   EXPECT_EQ(error_of("device_id,a\nx,\xFF\n"), "assets.csv:2: column 'a' is not UTF-8");
   EXPECT_EQ(error_of("device_id,a\nx,\"1\n"), "assets.csv:2: a field in quotes does not end");
   LookupOptions with = options();
