@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "base/strings.h"
+#include "compute/csv_json.h"
 
 namespace headwater {
 namespace {
@@ -40,56 +41,6 @@ struct Row {
 
 constexpr std::array<std::string_view, 5> kTimeNames = {"timestamp", "time", "datetime",
                                                         "event_time", "ts"};
-
-bool is_json_number(std::string_view text) {
-  size_t at = 0;
-  const auto digits = [&] {
-    const size_t from = at;
-    while (at < text.size() && text[at] >= '0' && text[at] <= '9') {
-      ++at;
-    }
-    return at - from;
-  };
-  if (at < text.size() && text[at] == '-') {
-    ++at;
-  }
-  const size_t integer_at = at;
-  const size_t integer = digits();
-  if (integer == 0 || (integer > 1 && text[integer_at] == '0')) {
-    return false;
-  }
-  if (at < text.size() && text[at] == '.') {
-    ++at;
-    if (digits() == 0) {
-      return false;
-    }
-  }
-  if (at < text.size() && (text[at] == 'e' || text[at] == 'E')) {
-    ++at;
-    if (at < text.size() && (text[at] == '-' || text[at] == '+')) {
-      ++at;
-    }
-    if (digits() == 0) {
-      return false;
-    }
-  }
-  return at == text.size();
-}
-
-void append_cell(std::string& out, std::string_view cell) {
-  const std::string_view text = trim(cell);
-  if (is_json_number(text)) {
-    out += text;
-  } else if (text == "true" || text == "True") {
-    out += "true";
-  } else if (text == "false" || text == "False") {
-    out += "false";
-  } else if (text.empty() || text == "NaN" || text == "nan") {
-    out += "null";
-  } else {
-    append_json_string(out, cell);
-  }
-}
 
 // A string's content without its quotes; escapes stay, which names and times do not have.
 std::string_view unquoted(std::string_view token) {
@@ -197,7 +148,8 @@ class RowReader {
   // False at the end. On an error the row is consumed.
   virtual Result<bool> read(Row& row) = 0;
   virtual void rewind() = 0;
-  std::uint64_t line() const { return line_; }
+  // Of the last row.
+  virtual std::uint64_t line() const { return line_; }
 
  protected:
   explicit RowReader(std::ifstream file) : file_(std::move(file)) {}
@@ -217,32 +169,35 @@ class RowReader {
     file_.seekg(0);
     line_ = 0;
   }
+  // Fewer bytes than asked for only at the end of the file.
+  std::string_view read_bytes(std::string& buffer) {
+    file_.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
+    return std::string_view(buffer).substr(0, static_cast<size_t>(file_.gcount()));
+  }
 
  private:
   std::ifstream file_;
   std::uint64_t line_ = 0;
 };
 
-class CsvReader final : public RowReader {
+class CsvRows final : public RowReader {
  public:
-  explicit CsvReader(std::ifstream file) : RowReader(std::move(file)) {}
+  explicit CsvRows(std::ifstream file) : RowReader(std::move(file)) {}
 
   Status open(const PlayerOptions& options, const TopicTemplate& topic, std::string& time_field) {
     std::string header;
-    if (!read_record(header) || trim(header).empty()) {
-      return Error::invalid("the file has no header line");
-    }
-    if (header.starts_with("\xEF\xBB\xBF")) {
-      header.erase(0, 3);
-    }
+    read_line(header);
     for (const char candidate : {';', '\t'}) {
       if (std::count(header.begin(), header.end(), candidate) >
-          std::count(header.begin(), header.end(), separator_)) {
-        separator_ = candidate;
+          std::count(header.begin(), header.end(), csv_.delimiter)) {
+        csv_.delimiter = candidate;
       }
     }
-    HW_TRY(split_record(header));
-    for (const std::string& cell : cells_) {
+    start();
+    if (!HW_TRY(next_record())) {
+      return Error::invalid("the file has no header line");
+    }
+    for (const std::string_view cell : record_.fields) {
       columns_.emplace_back(trim(cell));
     }
     for (const auto& [from, to] : options.rename) {
@@ -282,14 +237,18 @@ class CsvReader final : public RowReader {
   }
 
   Result<bool> read(Row& row) override {
-    do {
-      if (!read_record(record_)) {
-        return false;
-      }
-    } while (trim(record_).empty());
-    HW_TRY(split_record(record_));
-    if (cells_.size() != columns_.size()) {
-      return Error::invalid("{} cells, the header has {}", cells_.size(), columns_.size());
+    Result<bool> found = next_record();
+    if (!found) {
+      at_line_ = reader_.line();
+      reader_.skip_line();
+      return Error::invalid("{}", without_line(found.error().text()));
+    }
+    if (!*found) {
+      return false;
+    }
+    at_line_ = record_.line;
+    if (record_.fields.size() != columns_.size()) {
+      return Error::invalid("{} cells, the header has {}", record_.fields.size(), columns_.size());
     }
     row.text = "{";
     row.members_at = 1;
@@ -302,7 +261,7 @@ class CsvReader final : public RowReader {
       }
       row.text += keys_[i];
       const size_t at = row.text.size();
-      append_cell(row.text, cells_[i]);
+      append_csv_value(row.text, record_.fields[i]);
       const Span span{at, row.text.size() - at};
       if (columns_[i] == time_field_) {
         row.time = span;
@@ -311,7 +270,7 @@ class CsvReader final : public RowReader {
         row.device = span;
       }
       if (wanted_[i]) {
-        row.fields.push_back({columns_[i], std::string(trim(cells_[i]))});
+        row.fields.push_back({columns_[i], std::string(trim(record_.fields[i]))});
       }
     }
     row.text += '}';
@@ -319,10 +278,11 @@ class CsvReader final : public RowReader {
   }
 
   void rewind() override {
-    rewind_file();
-    std::string header;
-    read_record(header);
+    start();
+    (void)next_record();  // the header
   }
+
+  std::uint64_t line() const override { return at_line_; }
 
  private:
   Error no_column(std::string_view what, std::string_view name) const {
@@ -332,64 +292,50 @@ class CsvReader final : public RowReader {
                           near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near));
   }
 
-  // One record: more than a line where quotes are open at its end.
-  bool read_record(std::string& record) {
-    if (!read_line(record)) {
-      return false;
-    }
-    while (std::count(record.begin(), record.end(), '"') % 2 != 0) {
-      std::string more;
-      if (!read_line(more)) {
-        break;
-      }
-      record += '\n';
-      record += more;
-    }
-    return true;
+  // "line 7: what is wrong": the line is named by who asks.
+  static std::string_view without_line(std::string_view text) {
+    const size_t colon = text.find(": ");
+    return text.starts_with("line ") && colon != std::string_view::npos ? text.substr(colon + 2)
+                                                                        : text;
   }
 
-  Status split_record(std::string_view record) {
-    cells_.clear();
-    size_t at = 0;
+  void start() {
+    rewind_file();
+    reader_ = CsvReader(csv_);
+    ended_ = false;
+  }
+
+  Result<bool> next_record() {
     for (;;) {
-      std::string& cell = cells_.emplace_back();
-      if (at < record.size() && record[at] == '"') {
-        for (++at;; ++at) {
-          if (at >= record.size()) {
-            return Error::invalid("a quote is not closed");
-          }
-          if (record[at] == '"') {
-            if (at + 1 >= record.size() || record[at + 1] != '"') {
-              break;
-            }
-            ++at;
-          }
-          cell += record[at];
-        }
-        ++at;
-        if (at < record.size() && record[at] != separator_) {
-          return Error::invalid("text after a closing quote in cell {}", cells_.size());
-        }
-      } else {
-        const size_t end = std::min(record.find(separator_, at), record.size());
-        cell = record.substr(at, end - at);
-        at = end;
+      if (HW_TRY(reader_.next(record_))) {
+        return true;
       }
-      if (at >= record.size()) {
-        return {};
+      chunk_.resize(kChunkBytes);
+      const std::string_view bytes = read_bytes(chunk_);
+      if (bytes.empty() && ended_) {
+        return false;
       }
-      ++at;
+      reader_.feed(bytes);
+      if (bytes.empty()) {
+        ended_ = true;
+        reader_.finish();
+      }
     }
   }
 
-  char separator_ = ',';
+  static constexpr size_t kChunkBytes = 256 * 1024;
+
+  CsvOptions csv_;
+  CsvReader reader_{csv_};
+  CsvRow record_;
+  std::string chunk_;
+  bool ended_ = false;
+  std::uint64_t at_line_ = 0;
   std::vector<std::string> columns_;
   std::vector<std::string> keys_;  // "\"name\":"
   std::vector<bool> wanted_;       // by the topic or as the device
   std::string device_field_;
   std::string time_field_;
-  std::string record_;
-  std::vector<std::string> cells_;
 };
 
 class JsonlReader final : public RowReader {
@@ -728,7 +674,7 @@ Result<std::unique_ptr<Player>> Player::open(PlayerOptions options) {
     }
     rows = std::make_unique<JsonlReader>(std::move(file), options, topic);
   } else {
-    auto csv = std::make_unique<CsvReader>(std::move(file));
+    auto csv = std::make_unique<CsvRows>(std::move(file));
     HW_TRY(csv->open(options, topic, options.time_field).with("{}", options.path));
     if (options.speed > 0 && options.time_field.empty()) {
       return Error::invalid("{}: speed needs a column with times; name it (time field)",

@@ -119,7 +119,7 @@ TEST_F(PlayerTest, NamesTheLineOfABadRowAndGoesOn) {
   const Played played = play({.path = path});
   EXPECT_EQ(played.payloads.size(), 1U);
   EXPECT_THAT(played.errors, ElementsAre(path + ": line 3: 1 cells, the header has 2",
-                                         path + ": line 4: a quote is not closed"));
+                                         path + ": line 4: a field in quotes does not end"));
 }
 
 TEST_F(PlayerTest, SendsJsonLinesByteForByteAlsoBrokenOnes) {
