@@ -1,4 +1,4 @@
-// headwater store ls|cat|export|verify DIR, and store batch FILE
+// headwater store ls|cat|export|verify|repair DIR, and store batch FILE
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
@@ -32,15 +32,17 @@ CLI::App* add_one(CLI::App* parent, Action& action, const char* name, const char
 }  // namespace
 
 void add_store(CLI::App& app, Action& action) {
-  CLI::App* store = app.add_subcommand("store", "Look at what is on disk; never changes it");
+  CLI::App* store = app.add_subcommand("store", "Look at what is on disk, and repair it");
   store->require_subcommand(1);
   store->footer(
-      "Works on the spool of a running edge too.\n"
+      "Works on the spool of a running edge too, without changing it; only repair writes, and it "
+      "wants\nthe edge stopped.\n"
       "\nExamples:\n"
       "  headwater store ls ./data\n"
       "  headwater store cat ./data --lane alerts --limit 10\n"
       "  headwater store export ./data --out readings.jsonl\n"
       "  headwater store verify ./data          reads every byte; exit 74 if something is wrong\n"
+      "  headwater store repair ./data          puts on record what damage took\n"
       "  headwater store batch outbox/x.jsonl.zst --rows");
 
   auto ls = std::make_shared<StoreFlags>();
@@ -72,6 +74,18 @@ void add_store(CLI::App& app, Action& action) {
   batch_command->add_flag("--rows", batch->rows, "The lines instead of the header");
   batch_command->add_flag("--json", batch->json, "JSON for scripts");
   batch_command->callback([batch, &action] { action = [batch] { return store_batch(*batch); }; });
+  auto repair = std::make_shared<StoreFlags>();
+  CLI::App* repair_command = add_one(
+      store, action, "repair", "Put on record what damage took, so that the spool is sound again",
+      repair, store_repair);
+  repair_command->add_flag("--force", repair->force,
+                           "Of a spool of which nothing reads: set the folder aside");
+  repair_command->footer(
+      "Stop the edge first. Every range of rows that does not read becomes a gap record, which "
+      "goes\n"
+      "to the receivers like any other; all other rows, their sequences and the files stay as "
+      "they\n"
+      "are. A copy of the folder before is never wrong.");
 }
 
 }  // namespace headwater

@@ -1,4 +1,7 @@
 // headwater store ls and verify.
+#include <fmt/format.h>
+
+#include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -7,7 +10,9 @@
 #include "cli/command.h"
 #include "cli/store_dir.h"
 #include "cli/store_view.h"
+#include "io/loop.h"
 #include "store/fsck.h"
+#include "store/repair.h"
 
 namespace headwater {
 namespace {
@@ -68,6 +73,7 @@ Json report_json(const FsckReport& report) {
                       {"from", one.from},
                       {"to", one.to},
                       {"frames", one.frames},
+                      {"on_record", one.on_record},
                       {"text", one.text}});
   }
   Json gaps = Json::array();
@@ -98,6 +104,14 @@ void print_lanes(const FsckReport& report) {
                 static_cast<unsigned long long>(one.rows),
                 static_cast<unsigned long long>(one.first),
                 static_cast<unsigned long long>(one.next), static_cast<unsigned long long>(let_go));
+  }
+}
+
+void print_damage(const FsckReport& report) {
+  for (const Damage& damage : report.damage) {
+    std::printf("%s %s bytes %llu to %llu: %s\n", damage.on_record ? "damage on record," : "DAMAGE",
+                damage.file.c_str(), static_cast<unsigned long long>(damage.from),
+                static_cast<unsigned long long>(damage.to), damage.text.c_str());
   }
 }
 
@@ -157,11 +171,7 @@ int store_verify(const StoreFlags& flags) {
     std::printf("torn tail: %llu bytes behind the last whole frame, never committed\n",
                 static_cast<unsigned long long>(report->torn_bytes));
   }
-  for (const Damage& damage : report->damage) {
-    std::printf("DAMAGE %s bytes %llu to %llu: %s\n", damage.file.c_str(),
-                static_cast<unsigned long long>(damage.from),
-                static_cast<unsigned long long>(damage.to), damage.text.c_str());
-  }
+  print_damage(*report);
   for (const Lane lane : kAllLanes) {
     const LaneReport& one = report->lanes[index_of(lane)];
     for (const auto& [first, last] : one.missing) {
@@ -178,6 +188,73 @@ int store_verify(const StoreFlags& flags) {
   print_lanes(*report);
   std::printf("\n%s\n",
               report->sound() ? "SOUND: every row is there or inside a gap record" : "NOT SOUND");
+  return status;
+}
+
+// A spool of which nothing reads is set aside whole with --force, so that the edge begins a new
+// one.
+int set_aside(const StoreFlags& flags, const Error& error) {
+  const std::string dir = spool_dir(flags.dir);
+  if (!flags.force) {
+    std::fprintf(
+        stderr,
+        "headwater: %s\n  Nothing can be repaired. --force renames the folder, so that the "
+        "edge begins a new spool; its bytes are kept.\n",
+        error.text().c_str());
+    return exit_status(Code::kCorrupt);
+  }
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(Nanos{io::wall_now().ns});
+  const std::string aside = fmt::format("{}.damaged-{}", dir, seconds.count());
+  const auto lock = io::real_files().lock(dir + "/LOCK");
+  if (!lock) {
+    return fail(lock.error());
+  }
+  if (Status renamed = io::real_files().rename(dir, aside); !renamed) {
+    return fail(renamed.error());
+  }
+  std::printf("%s was renamed to %s; the edge begins a new spool\n", dir.c_str(), aside.c_str());
+  return 0;
+}
+
+int store_repair(const StoreFlags& flags) {
+  const auto repaired = repair_spool(io::real_files(), spool_dir(flags.dir));
+  if (!repaired) {
+    return repaired.error().code() == Code::kCorrupt ? set_aside(flags, repaired.error())
+                                                     : fail(repaired.error());
+  }
+  const int status = repaired->after.sound() ? 0 : exit_status(Code::kCorrupt);
+  if (flags.json) {
+    Json recorded = Json::array();
+    for (const Gap& gap : repaired->recorded) {
+      recorded.push_back({{"lane", std::string(lane_name(gap.lane))},
+                          {"first", gap.first},
+                          {"last", gap.last},
+                          {"rows", gap.count},
+                          {"reason", std::string(gap_reason_name(gap.reason))}});
+    }
+    const Json json = {{"changed", repaired->changed},
+                       {"recorded", std::move(recorded)},
+                       {"before", report_json(repaired->before)},
+                       {"after", report_json(repaired->after)}};
+    std::printf("%s\n", json.dump(2).c_str());
+    return status;
+  }
+  if (!repaired->changed) {
+    std::printf("SOUND: nothing to repair\n");
+    return status;
+  }
+  print_damage(repaired->after);
+  for (const Gap& gap : repaired->recorded) {
+    std::printf(
+        "recorded: %s %llu to %llu, %llu rows lost (%s)\n",
+        std::string(lane_name(gap.lane)).c_str(), static_cast<unsigned long long>(gap.first),
+        static_cast<unsigned long long>(gap.last), static_cast<unsigned long long>(gap.count),
+        std::string(gap_reason_name(gap.reason)).c_str());
+  }
+  print_lanes(repaired->after);
+  std::printf("\n%s\n", repaired->after.sound()
+                            ? "REPAIRED: every row is there or inside a gap record"
+                            : "STILL NOT SOUND: see above");
   return status;
 }
 

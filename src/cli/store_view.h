@@ -17,6 +17,7 @@ struct StoreFlags {
   std::uint64_t limit = 0;
   bool json = false;
   bool raw = false;
+  bool force = false;
 };
 
 struct BatchFlags {
@@ -31,5 +32,6 @@ int store_cat(const StoreFlags& flags);
 int store_export(const StoreFlags& flags);
 int store_verify(const StoreFlags& flags);
 int store_batch(const BatchFlags& flags);
+int store_repair(const StoreFlags& flags);
 
 }  // namespace headwater

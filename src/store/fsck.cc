@@ -8,6 +8,7 @@
 #include "store/frame_scanner.h"
 #include "store/lane_reader.h"
 #include "store/recovery.h"
+#include "store/repair_mark.h"
 #include "store/row_codec.h"
 #include "store/segment.h"
 
@@ -105,7 +106,8 @@ void walk_frame(const FrameScanner& scanner, SegmentReport* segment, FsckReport*
   if (!good) {
     report->damage.push_back({segment->name, scanner.frame_offset(),
                               scanner.frame_offset() + scanner.header().frame_bytes(), 0,
-                              "the frame is whole but holds an entry that makes no sense"});
+                              "the frame is whole but holds an entry that makes no sense",
+                              segment->generation});
   }
 }
 
@@ -121,7 +123,8 @@ Status walk_segment(io::Files& files, std::string_view dir, const FoundSegment& 
   std::string page(format::kPageBytes, '\0');
   page.resize(HW_TRY(file->pread(0, page.data(), page.size())));
   if (auto header = format::decode_segment_header(page); !header) {
-    report->damage.push_back({found.name, 0, format::kPageBytes, 0, header.error().text()});
+    report->damage.push_back(
+        {found.name, 0, format::kPageBytes, 0, header.error().text(), found.header.generation});
   }
   ScanRange range{.tag = format::segment_tag(found.header.spool_id, found.header.generation),
                   .first_number = found.header.first_frame,
@@ -139,7 +142,8 @@ Status walk_segment(io::Files& files, std::string_view dir, const FoundSegment& 
         break;
       case ScanItem::kDamage:
         report->damage.push_back({found.name, scanner.damage_from(), scanner.damage_to(),
-                                  scanner.damage_frames(), "frames lost: checksum mismatch"});
+                                  scanner.damage_frames(), "frames lost: checksum mismatch",
+                                  segment.generation});
         break;
       case ScanItem::kEnd:
         more = false;
@@ -157,7 +161,9 @@ Status walk_segment(io::Files& files, std::string_view dir, const FoundSegment& 
 }  // namespace
 
 bool FsckReport::sound() const {
-  return damage.empty() && std::all_of(lanes.begin(), lanes.end(), [](const LaneReport& lane) {
+  const auto known = [](const Damage& one) { return one.on_record; };
+  return std::all_of(damage.begin(), damage.end(), known) &&
+         std::all_of(lanes.begin(), lanes.end(), [](const LaneReport& lane) {
            return lane.missing.empty() && lane.repeated == 0;
          });
 }
@@ -171,7 +177,8 @@ Result<FsckReport> fsck_spool(io::Files& files, std::string_view dir) {
   report.spool_id = log.spool_id;
   report.spares = log.spares;
   for (const std::string& name : log.damaged) {
-    report.damage.push_back({name, 0, 0, 0, "neither the header page nor the first frame reads"});
+    report.damage.push_back({name, 0, 0, 0, "neither the header page nor the first frame reads",
+                             format::parse_segment_name(name).value_or(0)});
   }
   Walk walk;
   if (!log.segments.empty()) {
@@ -187,6 +194,12 @@ Result<FsckReport> fsck_spool(io::Files& files, std::string_view dir) {
     lane.rows += walk.rows[key.first].add(key.second, key.second) == 0 ? 1 : 0;
   }
   report.gaps = walk.state.gaps.all();
+  if (const auto found = walk.state.states.find(kRepairMark); found != walk.state.states.end()) {
+    const RepairMark mark = decode_repair_mark(found->second);
+    for (Damage& damage : report.damage) {
+      damage.on_record = mark.covers(damage.generation, damage.from);
+    }
+  }
   for (const Lane lane : kAllLanes) {
     const std::size_t i = index_of(lane);
     LaneReport& out = report.lanes[i];

@@ -35,6 +35,8 @@ struct Damage {
   std::uint64_t to = 0;
   std::uint64_t frames = 0;  // lost
   std::string text;
+  std::uint64_t generation = 0;  // of its segment
+  bool on_record = false;        // `store repair` has been here: its rows have gap records
 };
 
 struct LaneReport {
@@ -55,7 +57,8 @@ struct FsckReport {
   std::array<LaneReport, kLanes> lanes;
   std::uint64_t frames = 0;
   std::uint64_t torn_bytes = 0;  // behind the last whole frame: never committed
-  // No damage, nothing missing without a record, nothing repeated. A torn tail is sound.
+  // No damage but what is on record, nothing missing without a record, nothing repeated. A torn
+  // tail is sound.
   bool sound() const;
 };
 

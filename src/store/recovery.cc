@@ -100,6 +100,24 @@ Result<bool> only_being_made(const io::File& file) {
   return first && first->number == 1 && !HW_TRY(salvage(file, first->tag)).has_data;
 }
 
+// Whether a frame of whatever segment lies in the file behind one that was committed. Looked for
+// where neither the header page nor the first frame reads and no other segment tells the id.
+Result<bool> holds_committed_frames(const io::File& file) {
+  constexpr std::size_t kChunk = std::size_t{1} << 20;
+  const std::uint64_t size = HW_TRY(file.size());
+  for (std::uint64_t at = format::kPageBytes; at < size; at += kChunk) {
+    const std::string bytes = HW_TRY(read_bytes(file, at, kChunk + format::kFrameHeaderBytes));
+    for (std::size_t i = 0; i < kChunk && i + format::kFrameHeaderBytes <= bytes.size(); i += 8) {
+      const auto frame =
+          format::decode_frame_header(std::string_view(bytes).substr(i, format::kFrameHeaderBytes));
+      if (frame && frame->number > 1 && frame->committed > 0) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 Result<format::SegmentHeader> read_segment_header(const io::File& file, std::uint64_t generation,
@@ -184,6 +202,12 @@ Result<RecoveredLog> recover_log(io::Files& files, std::string_view dir) {
   }
   if (!id) {
     for (Candidate& candidate : found) {
+      if (HW_TRY(holds_committed_frames(*candidate.file))) {
+        return Error::corrupt(
+            "segment '{}': header page and first frame are damaged, and no other segment tells the "
+            "spool's id",
+            candidate.name);
+      }
       log.spares.push_back(std::move(candidate.name));
     }
     return log;

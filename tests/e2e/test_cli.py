@@ -5,6 +5,7 @@ import math
 import os
 import pathlib
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -359,6 +360,33 @@ class Store(unittest.TestCase):
         finally:
             segment.write_bytes(original)
         self.assertIn("SOUND", run_cli("store", "verify", self.data))
+
+    def test_repair_puts_the_lost_rows_on_record(self):
+        self.assertIn("nothing to repair", run_cli("store", "repair", self.data))
+        with tempfile.TemporaryDirectory() as folder:
+            data = pathlib.Path(folder) / "data"
+            shutil.copytree(self.data, data)
+            segment = next(f for f in sorted((data / "spool").glob("*.log")) if b"press-1" in f.read_bytes())
+            original = segment.read_bytes()
+            at = original.index(b"vibration", len(original) // 2)
+            segment.write_bytes(original[:at] + bytes([original[at] ^ 1]) + original[at + 1:])
+            repaired = json.loads(run_cli("store", "repair", data, "--json"))
+            self.assertEqual((repaired["changed"], repaired["before"]["ok"], repaired["after"]["ok"]),
+                             (True, False, True))
+            lost = sum(gap["rows"] for gap in repaired["recorded"] if gap["lane"] == "readings")
+            self.assertGreater(lost, 0)
+            rows = run_cli("store", "cat", data, "--json").splitlines()
+            self.assertEqual(len(rows), 2000 - lost)
+            text = run_cli("store", "verify", data)
+            self.assertIn("damage on record", text)
+            self.assertIn("SOUND", text)
+            for segment in (data / "spool").glob("*.log"):
+                whole = segment.read_bytes()
+                segment.write_bytes(b"Z" * 8192 + whole[8192:])
+            _, error = run_cli("store", "repair", data, status=74)
+            self.assertIn("--force", error)
+            self.assertIn("was renamed", run_cli("store", "repair", data, "--force"))
+            self.assertEqual(len(list(data.glob("spool.damaged-*"))), 1)
 
     def test_nothing_that_is_a_store(self):
         with tempfile.TemporaryDirectory() as folder:
