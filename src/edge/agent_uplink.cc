@@ -95,7 +95,8 @@ void register_uplink_metrics(Agent::Parts& parts) {
             &LaneStreamCounts::refused);
     gauge("headwater_uplink_pending_rows", "Rows committed that the receiver has not stored.",
           [stream] { return static_cast<double>(stream->pending()); });
-    gauge("headwater_uplink_oldest_pending_seconds", "Age of the oldest of them.",
+    gauge("headwater_uplink_oldest_pending_seconds",
+          "Age of the oldest row that the receiver has not stored.",
           [stream] { return age_s(*stream); });
     gauge("headwater_uplink_parked_ratio",
           "1 while the receiver refuses in a way that a person has to mend.",

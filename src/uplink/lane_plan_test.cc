@@ -190,7 +190,8 @@ TEST_F(LanePlanTest, TellsWhatWasLetGoBeforeItWasThere) {
   for (int i = 0; i < 60; ++i) {
     add_rows(100, 0, Lane::kReadings, 300);
     Transaction transaction;  // delivered at once: let go without a record
-    transaction.cursor(kUplinkConsumer, Lane::kReadings, kAllStreams, 100U * (i + 1U));
+    transaction.cursor(kUplinkConsumer, Lane::kReadings, kAllStreams,
+                       100 * static_cast<std::uint64_t>(i + 1));
     ASSERT_TRUE(spool->submit(transaction).ok());
   }
   commit();

@@ -107,6 +107,18 @@ class Examples(unittest.TestCase):
             alerts = [json.loads(line) for line in (edge.folder / "alerts.jsonl").read_text().splitlines()]
             self.assertEqual([alert["raw_data"]["seq"] for alert in alerts], [7, 23])
 
+    def test_uplink_fills_the_outbox(self):
+        edge = edge_of("uplink.yaml")
+        edge.extra = ["--exit-when-done"]
+        with edge:
+            edge.process.wait(30)
+            self.assertEqual(edge.process.returncode, 0)
+            readings, = (edge.folder / "outbox").glob("*_readings_*.jsonl.zst")
+            text = subprocess.run(["zstdcat", readings], capture_output=True, text=True, check=True).stdout
+            lines = [json.loads(line) for line in text.splitlines()]
+            self.assertEqual([line["payload"] for line in lines], READINGS)
+            self.assertEqual([line["seq"] for line in lines if line["score"] > 0.8], [8, 24])
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)
