@@ -7,6 +7,7 @@
 #include "compute/alarm.h"
 #include "nodes/decide/alert_json.h"
 #include "nodes/expression.h"
+#include "pipeline/state_blob.h"
 
 namespace headwater {
 namespace {
@@ -46,20 +47,9 @@ class Decide final : public Stage {
     return out.emit(std::move(batch));
   }
 
-  void save(StateWriter& state) override {
-    std::string blob;
-    ByteWriter writer(blob);
-    machine_->save(writer);
-    state.put(kStateKey, blob);
-  }
-
+  void save(StateWriter& state) override { save_blob(state, kStateKey, *machine_); }
   Status restore(const StateReader& state) override {
-    const std::string blob = state.get(kStateKey);
-    if (blob.empty()) {
-      return {};
-    }
-    ByteReader reader(blob);
-    return machine_->restore(reader);
+    return restore_blob(state, kStateKey, *machine_);
   }
 
  private:

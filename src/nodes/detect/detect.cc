@@ -6,6 +6,7 @@
 #include "base/strings.h"
 #include "model/binding.h"
 #include "nodes/expression.h"
+#include "pipeline/state_blob.h"
 
 namespace headwater {
 namespace {
@@ -35,22 +36,12 @@ class Detect final : public Stage {
   }
 
   void save(StateWriter& state) override {
-    if (!binding_->has_state()) {
-      return;
+    if (binding_->has_state()) {
+      save_blob(state, kStateKey, *binding_);
     }
-    std::string blob;
-    ByteWriter writer(blob);
-    binding_->save(writer);
-    state.put(kStateKey, blob);
   }
-
   Status restore(const StateReader& state) override {
-    const std::string blob = state.get(kStateKey);
-    if (blob.empty() || !binding_->has_state()) {
-      return {};
-    }
-    ByteReader reader(blob);
-    return binding_->restore(reader);
+    return binding_->has_state() ? restore_blob(state, kStateKey, *binding_) : Status{};
   }
 
  private:
