@@ -1,4 +1,4 @@
-// Nanoseconds a row of SlidingWindow: 60 s at 1 Hz per device, rms of one field and slope of
+// Nanoseconds a row of Window: 60 s at 1 Hz per device, rms of one field and slope of
 // another.
 #include <benchmark/benchmark.h>
 
@@ -11,7 +11,7 @@ using namespace headwater;
 void window(benchmark::State& state) {
   const auto devices = static_cast<std::size_t>(state.range(0));
   const std::size_t rows = 512;
-  auto made = SlidingWindow::create(
+  auto made = Window::create(
       {.last = std::chrono::seconds(60),
        .aggregates = {{"rms", AggregateKind::kRms, "v"}, {"slope", AggregateKind::kSlope, "t"}}});
   Batch batch;
