@@ -13,6 +13,8 @@ pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 # Headers only: libcurl.so.4 is opened on first use (src/protocol/http/posts.h).
 find_path(HW_CURL_INCLUDE_DIR curl/curl.h REQUIRED)
+# Likewise: libsqlite3.so.0 is opened by the first lookup in a database; its tests link it.
+find_path(HW_SQLITE_INCLUDE_DIR sqlite3.h REQUIRED)
 pkg_check_modules(RE2 REQUIRED IMPORTED_TARGET re2)
 if(HW_TESTS)
   find_package(GTest REQUIRED)

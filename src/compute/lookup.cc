@@ -10,6 +10,7 @@
 #include "compute/json_number.h"
 #include "compute/json_shape.h"
 #include "compute/key_text.h"
+#include "compute/lookup_builder.h"
 
 namespace headwater {
 namespace {
@@ -76,8 +77,152 @@ LookupTable::LookupTable(LookupTable&&) noexcept = default;
 LookupTable& LookupTable::operator=(LookupTable&&) noexcept = default;
 LookupTable::~LookupTable() = default;
 
+struct LookupBuilder::State {
+  std::unique_ptr<LookupTable::Table> table = std::make_unique<LookupTable::Table>();
+  LookupOptions options;
+  std::string places;
+  std::vector<std::string> header;
+  std::size_t header_place = 0;
+  std::size_t key_at = 0;
+  std::vector<std::size_t> taken_at;                 // of options.take, in the header
+  std::vector<std::vector<std::string_view>> texts;  // of each taken column, in the arena
+  std::vector<std::size_t> rows;                     // their places
+
+  // Place 0 is the whole source.
+  std::string at(std::size_t place) const {
+    return place == 0 ? options.name : fmt::format("{}{}{}", options.name, places, place);
+  }
+  Result<std::size_t> position(const std::string& wanted) const {
+    const auto found = std::find(header.begin(), header.end(), wanted);
+    if (found == header.end()) {
+      const std::vector<std::string_view> titles(header.begin(), header.end());
+      const std::string_view near = nearest_name(wanted, titles);
+      return Error::invalid("{}: no column '{}'{}", at(header_place), wanted,
+                            near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near));
+    }
+    return static_cast<std::size_t>(found - header.begin());
+  }
+};
+
+LookupBuilder::LookupBuilder(LookupOptions options, std::string_view places)
+    : state_(std::make_unique<State>()) {
+  state_->options = std::move(options);
+  state_->places = places;
+}
+LookupBuilder::~LookupBuilder() = default;
+
+Status LookupBuilder::header(std::vector<std::string> names, std::size_t place) {
+  State& state = *state_;
+  LookupOptions& options = state.options;
+  state.header = std::move(names);
+  state.header_place = place;
+  for (std::size_t i = 0; i < state.header.size(); ++i) {
+    const std::string& title = state.header[i];
+    if (!is_utf8(title) || title.find('\0') != std::string::npos) {
+      return Error::invalid("{}: the header is not UTF-8 text: save the file as UTF-8",
+                            state.at(place));
+    }
+    if (title.empty()) {
+      return Error::invalid("{}: column {} has no name", state.at(place), i + 1);
+    }
+    if (std::find(state.header.begin(), state.header.begin() + static_cast<std::ptrdiff_t>(i),
+                  title) != state.header.begin() + static_cast<std::ptrdiff_t>(i)) {
+      return Error::invalid("{}: two columns are called '{}'", state.at(place), title);
+    }
+  }
+  state.key_at = HW_TRY(state.position(options.key));
+  if (options.take.empty()) {
+    for (const std::string& title : state.header) {
+      if (title != options.key) {
+        options.take.push_back(title);
+      }
+    }
+  }
+  for (const std::string& title : options.take) {
+    state.taken_at.push_back(HW_TRY(state.position(title)));
+  }
+  for (const Field& field : options.types.fields()) {
+    HW_TRY(state.position(field.name));
+    if (field.type == Type::kBytes || field.type == Type::kFrame) {
+      return Error::invalid("{}: column '{}' cannot be {}", options.name, field.name,
+                            type_name(field.type));
+    }
+  }
+  state.texts.resize(state.taken_at.size());
+  return {};
+}
+
+void LookupBuilder::declare(const Schema& types) {
+  for (const Field& field : types.fields()) {
+    if (!state_->options.types.find(field.name)) {
+      state_->options.types.set(field);
+    }
+  }
+}
+
+Status LookupBuilder::add(const std::vector<std::string_view>& fields, std::size_t place) {
+  State& state = *state_;
+  const LookupOptions& options = state.options;
+  if (fields.size() != state.header.size()) {
+    return Error::invalid("{}: {} fields, the header has {}", state.at(place), fields.size(),
+                          state.header.size());
+  }
+  if (state.rows.size() >= options.max_rows) {
+    return Error::exhausted("{}: more than {} rows", state.at(place), options.max_rows);
+  }
+  const std::string_view key = fields[state.key_at];
+  if (key.empty()) {
+    return Error::invalid("{}: the key '{}' is empty", state.at(place), options.key);
+  }
+  if (!is_utf8(key)) {
+    return Error::invalid("{}: the key '{}' is not UTF-8: no device could match it",
+                          state.at(place), options.key);
+  }
+  const auto [found, fresh] = state.table->index.try_emplace(
+      state.table->arena.copy(key), static_cast<std::uint32_t>(state.rows.size()));
+  if (!fresh) {
+    return Error::invalid("{}: key '{}' is in {} {} already", state.at(place), key,
+                          state.places == ":" ? "line" : "row", state.rows[found->second]);
+  }
+  for (std::size_t i = 0; i < state.taken_at.size(); ++i) {
+    const std::string_view value = fields[state.taken_at[i]];
+    if (!is_utf8(value)) {
+      return Error::invalid("{}: column '{}' is not UTF-8", state.at(place), options.take[i]);
+    }
+    state.texts[i].push_back(value.empty() ? value : state.table->arena.copy(value));
+  }
+  state.rows.push_back(place);
+  return {};
+}
+
+Result<LookupTable> LookupBuilder::finish() {
+  State& state = *state_;
+  LookupOptions& options = state.options;
+  for (std::size_t i = 0; i < state.taken_at.size(); ++i) {
+    const std::vector<std::string_view>& texts = state.texts[i];
+    const auto declared = options.types.find(options.take[i]);
+    const Type type = declared ? options.types[*declared].type : inferred(texts);
+    Column column(type);
+    column.reset(type, texts.size());
+    const FieldTarget target{type, column.values<std::byte>().data(), column.validity().data()};
+    for (std::size_t r = 0; r < texts.size(); ++r) {
+      if (!texts[r].empty() && !store(texts[r], target, r)) {
+        return Error::invalid("{}: column '{}': '{}' is no {}", state.at(state.rows[r]),
+                              options.take[i], texts[r], type_name(type));
+      }
+    }
+    const std::string unit = declared ? options.types[*declared].unit : std::string();
+    state.table->schema.set({options.take[i], type, unit});
+    if (state.table->schema.size() != i + 1) {
+      return Error::invalid("{}: column '{}' is taken twice", options.name, options.take[i]);
+    }
+    state.table->columns.push_back(std::move(column));
+  }
+  state.table->options = std::move(options);
+  return LookupTable(std::move(state.table));
+}
+
 Result<LookupTable> LookupTable::parse(std::string_view text, LookupOptions options) {
-  auto table = std::make_unique<Table>();
   const std::string name = options.name;
   if (text.size() > options.max_bytes) {
     return Error::exhausted("{}: {} bytes are more than the limit of {}", name, text.size(),
@@ -100,104 +245,14 @@ Result<LookupTable> LookupTable::parse(std::string_view text, LookupOptions opti
   }
   std::vector<std::string> header;
   for (const std::string_view field : row.fields) {
-    const std::string_view title = trim(field);
-    if (!is_utf8(title) || title.find('\0') != std::string_view::npos) {
-      return Error::invalid("{}:{}: the header is not UTF-8 text: save the file as UTF-8", name,
-                            row.line);
-    }
-    if (title.empty()) {
-      return Error::invalid("{}:{}: column {} has no name", name, row.line, header.size() + 1);
-    }
-    if (std::find(header.begin(), header.end(), title) != header.end()) {
-      return Error::invalid("{}:{}: two columns are called '{}'", name, row.line, title);
-    }
-    header.emplace_back(title);
+    header.emplace_back(trim(field));
   }
-  const std::vector<std::string_view> titles(header.begin(), header.end());
-  const auto position = [&](const std::string& wanted) -> Result<std::size_t> {
-    const auto found = std::find(header.begin(), header.end(), wanted);
-    if (found == header.end()) {
-      const std::string_view near = nearest_name(wanted, titles);
-      return Error::invalid("{}:1: no column '{}'{}", name, wanted,
-                            near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near));
-    }
-    return static_cast<std::size_t>(found - header.begin());
-  };
-  const std::size_t key_at = HW_TRY(position(options.key));
-  if (options.take.empty()) {
-    for (const std::string& title : header) {
-      if (title != options.key) {
-        options.take.push_back(title);
-      }
-    }
-  }
-  std::vector<std::size_t> taken_at;
-  for (const std::string& title : options.take) {
-    taken_at.push_back(HW_TRY(position(title)));
-  }
-  for (const Field& field : options.types.fields()) {
-    HW_TRY(position(field.name));
-    if (field.type == Type::kBytes || field.type == Type::kFrame) {
-      return Error::invalid("{}: column '{}' cannot be {}", name, field.name,
-                            type_name(field.type));
-    }
-  }
-
-  std::vector<std::vector<std::string_view>> texts(taken_at.size());
-  std::vector<std::size_t> lines;
+  LookupBuilder builder(std::move(options), ":");
+  HW_TRY(builder.header(std::move(header), row.line));
   while (HW_TRY(next())) {
-    if (row.fields.size() != header.size()) {
-      return Error::invalid("{}:{}: {} fields, the header has {}", name, row.line,
-                            row.fields.size(), header.size());
-    }
-    if (lines.size() >= options.max_rows) {
-      return Error::exhausted("{}:{}: more than {} rows", name, row.line, options.max_rows);
-    }
-    const std::string_view key = row.fields[key_at];
-    if (key.empty()) {
-      return Error::invalid("{}:{}: the key '{}' is empty", name, row.line, options.key);
-    }
-    if (!is_utf8(key)) {
-      return Error::invalid("{}:{}: the key '{}' is not UTF-8: no device could match it", name,
-                            row.line, options.key);
-    }
-    const auto [found, fresh] =
-        table->index.try_emplace(table->arena.copy(key), static_cast<std::uint32_t>(lines.size()));
-    if (!fresh) {
-      return Error::invalid("{}:{}: key '{}' is in line {} already", name, row.line, key,
-                            lines[found->second]);
-    }
-    for (std::size_t i = 0; i < taken_at.size(); ++i) {
-      const std::string_view value = row.fields[taken_at[i]];
-      if (!is_utf8(value)) {
-        return Error::invalid("{}:{}: column '{}' is not UTF-8", name, row.line, options.take[i]);
-      }
-      texts[i].push_back(value.empty() ? value : table->arena.copy(value));
-    }
-    lines.push_back(row.line);
+    HW_TRY(builder.add(row.fields, row.line));
   }
-
-  for (std::size_t i = 0; i < taken_at.size(); ++i) {
-    const auto declared = options.types.find(options.take[i]);
-    const Type type = declared ? options.types[*declared].type : inferred(texts[i]);
-    Column column(type);
-    column.reset(type, lines.size());
-    const FieldTarget target{type, column.values<std::byte>().data(), column.validity().data()};
-    for (std::size_t r = 0; r < lines.size(); ++r) {
-      if (!texts[i][r].empty() && !store(texts[i][r], target, r)) {
-        return Error::invalid("{}:{}: column '{}': '{}' is no {}", name, lines[r], options.take[i],
-                              texts[i][r], type_name(type));
-      }
-    }
-    const std::string unit = declared ? options.types[*declared].unit : std::string();
-    table->schema.set({options.take[i], type, unit});
-    if (table->schema.size() != i + 1) {
-      return Error::invalid("{}: column '{}' is taken twice", name, options.take[i]);
-    }
-    table->columns.push_back(std::move(column));
-  }
-  table->options = std::move(options);
-  return LookupTable(std::move(table));
+  return builder.finish();
 }
 
 std::size_t LookupTable::rows() const {

@@ -194,6 +194,8 @@ Status make_pipeline(Agent::Parts& parts, Streams& streams, const std::string& n
         {{"pipeline", name}});
     placed.detects.insert(placed.detects.end(), steps.context.detects.begin(),
                           steps.context.detects.end());
+    placed.troubles.insert(placed.troubles.end(), steps.context.troubles.begin(),
+                           steps.context.troubles.end());
     Scoring& added = worker.add(std::make_unique<Scoring>(std::move(scoring)));
     added.observe(to_tap(parts.tap, name, added));
     for (const std::unique_ptr<PlacedSink>& sink : parts.sinks) {

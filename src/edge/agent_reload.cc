@@ -24,18 +24,27 @@ const PlacedSource* source_of(const Agent::Parts& parts, const Intake* intake) {
   return found == parts.sources.end() ? nullptr : &*found;
 }
 
-using Detects = std::map<std::string, std::vector<std::shared_ptr<DetectCounts>>, std::less<>>;
+// What the new steps of a pipeline, on all workers, show of themselves.
+struct Shown {
+  std::vector<std::shared_ptr<DetectCounts>> detects;
+  std::vector<std::weak_ptr<Trouble>> troubles;
+};
+using ShownByPipeline = std::map<std::string, Shown, std::less<>>;
 
 Result<Changeover> prepare(const Agent::Parts& parts, const Plan& plan, const Worker& worker,
-                           Detects& detects) {
+                           ShownByPipeline& shown) {
   Changeover made;
   config::Diagnostics diagnostics;
   for (const std::unique_ptr<Scoring>& scoring : worker.scorings()) {
     const PipelineConfig& config = *plan.config().pipelines.find(scoring->pipeline());
     PlannedSteps planned = plan.make_steps(config, scoring->pipeline(), diagnostics);
     HW_TRY(diagnostics.status());
-    std::vector<std::shared_ptr<DetectCounts>>& counts = detects[scoring->pipeline()];
-    counts.insert(counts.end(), planned.context.detects.begin(), planned.context.detects.end());
+    const StageContext& context = planned.context;
+    Shown& of_pipeline = shown[scoring->pipeline()];
+    of_pipeline.detects.insert(of_pipeline.detects.end(), context.detects.begin(),
+                               context.detects.end());
+    of_pipeline.troubles.insert(of_pipeline.troubles.end(), context.troubles.begin(),
+                                context.troubles.end());
     made.steps.emplace_back(scoring.get(), scoring_steps(config, plan.revision(), planned));
   }
   for (const std::unique_ptr<Intake>& intake : worker.intakes()) {
@@ -85,9 +94,9 @@ Result<std::vector<ReloadedOption>> Agent::reload(std::unique_ptr<Plan> fresh) {
   }
   // Whatever can fail does so here, before anything changes.
   std::vector<Changeover> changeovers;
-  Detects detects;
+  ShownByPipeline shown;
   for (const std::unique_ptr<Worker>& worker : parts_->workers) {
-    changeovers.push_back(HW_TRY(prepare(*parts_, *fresh, *worker, detects)));
+    changeovers.push_back(HW_TRY(prepare(*parts_, *fresh, *worker, shown)));
   }
   for (std::size_t i = 0; i < changeovers.size(); ++i) {
     parts_->workers[i]->change([&changeover = changeovers[i]] {
@@ -102,8 +111,9 @@ Result<std::vector<ReloadedOption>> Agent::reload(std::unique_ptr<Plan> fresh) {
   const std::lock_guard lock(parts_->changing);
   parts_->plan = std::move(fresh);
   for (PlacedPipeline& pipeline : parts_->pipelines) {
-    const auto& counts = detects[pipeline.name];
-    pipeline.detects.insert(pipeline.detects.end(), counts.begin(), counts.end());
+    Shown& now = shown[pipeline.name];
+    pipeline.detects.insert(pipeline.detects.end(), now.detects.begin(), now.detects.end());
+    pipeline.troubles = std::move(now.troubles);
   }
   return options;
 }

@@ -97,6 +97,11 @@ Json describe_pipeline(const PlacedPipeline& pipeline) {
     total.pending_rows.add(counts.pending_rows.get());
     total.behind_rows.add(counts.behind_rows.get());
   }
+  for (const std::weak_ptr<Trouble>& step : pipeline.troubles) {
+    if (const auto held = step.lock(); held != nullptr && trouble.empty()) {
+      trouble = held->text();
+    }
+  }
   std::uint64_t calls = 0;
   std::uint64_t given = 0;
   for (const std::shared_ptr<DetectCounts>& detect : pipeline.detects) {

@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "data/schema.h"
+#include "pipeline/trouble.h"
 #include "telemetry/metrics.h"
 
 namespace headwater {
@@ -52,6 +53,9 @@ struct StageContext {
   std::vector<std::string> features;
   std::string score_column = "score";
   std::vector<std::shared_ptr<DetectCounts>> detects;
+
+  // What is wrong with parts of steps that go on all the same, for status.
+  std::vector<std::shared_ptr<Trouble>> troubles;
 };
 
 }  // namespace headwater

@@ -2,8 +2,8 @@
 
 #include <utility>
 
-#include "compute/lookup.h"
-#include "io/files.h"
+#include "io/loop.h"
+#include "nodes/enrich/lookup_file.h"
 #include "nodes/expression.h"
 
 namespace headwater {
@@ -88,12 +88,47 @@ Status rename_column(Batch& batch, const Rename& rename, Column& scratch) {
   return {};
 }
 
+// The table of a step and what it counts.
+class Lookup {
+ public:
+  Lookup(std::unique_ptr<LookupFile> file, telemetry::Registry& metrics,
+         const telemetry::Labels& pipeline)
+      : file_(std::move(file)),
+        missing_(metrics.counter("headwater_lookup_missing_rows_total",
+                                 "Rows whose key is null or not in the lookup table.", pipeline)),
+        loaded_(metrics.counter("headwater_lookup_reloads_total",
+                                "Lookup tables taken over from a changed file.", pipeline)),
+        failed_(metrics.counter("headwater_lookup_failed_reloads_total",
+                                "Changed files that were wrong: the table before them stayed.",
+                                pipeline)) {}
+
+  void look() {
+    const std::uint64_t loaded = file_->loaded();
+    const std::uint64_t failed = file_->failed();
+    file_->look(io::mono_now());
+    loaded_.add(file_->loaded() - loaded);
+    failed_.add(file_->failed() - failed);
+  }
+  void apply(Batch& batch) {
+    look();
+    LookupStats stats;
+    file_->table().apply(batch, stats);
+    missing_.add(stats.missing);
+  }
+
+ private:
+  std::unique_ptr<LookupFile> file_;
+  telemetry::Counter& missing_;
+  telemetry::Counter& loaded_;
+  telemetry::Counter& failed_;
+};
+
 class Enrich final : public Stage {
  public:
-  Enrich(std::vector<Rename> renames, std::optional<LookupTable> table,
-         std::vector<Computed> computed, std::vector<std::string> drop)
+  Enrich(std::vector<Rename> renames, std::optional<Lookup> lookup, std::vector<Computed> computed,
+         std::vector<std::string> drop)
       : renames_(std::move(renames)),
-        table_(std::move(table)),
+        lookup_(std::move(lookup)),
         computed_(std::move(computed)),
         drop_(std::move(drop)) {}
 
@@ -104,8 +139,8 @@ class Enrich final : public Stage {
         renamed = std::move(one);
       }
     }
-    if (table_) {
-      table_->apply(batch, lookups_);
+    if (lookup_) {
+      lookup_->apply(batch);
     }
     for (const Computed& column : computed_) {
       column.value.evaluate(batch, batch.arena(), result_, stats_);
@@ -118,24 +153,23 @@ class Enrich final : public Stage {
     return renamed;
   }
 
+  Status tick(WallTime now, Outputs& out) override {
+    (void)now;
+    (void)out;
+    if (lookup_) {
+      lookup_->look();
+    }
+    return {};
+  }
+
  private:
   std::vector<Rename> renames_;
-  std::optional<LookupTable> table_;
+  std::optional<Lookup> lookup_;
   std::vector<Computed> computed_;
   std::vector<std::string> drop_;
-  LookupStats lookups_;
   expr::EvalStats stats_;
   Column result_;  // reused
 };
-
-Result<LookupTable> read_table(const EnrichLookupOptions& options) {
-  const std::string text = HW_TRY(io::real_files().read_all(options.file.text));
-  return LookupTable::parse(text, {.name = options.file.text,
-                                   .key = options.key,
-                                   .take = options.take,
-                                   .types = Schema(),
-                                   .batch_key = options.match});
-}
 
 }  // namespace
 
@@ -178,16 +212,28 @@ std::unique_ptr<Stage> make_enrich(const EnrichOptions& options, const config::N
     }
     renames.push_back({from, to});
   }
-  std::optional<LookupTable> table;
+  std::optional<Lookup> lookup;
   if (options.lookup) {
-    Result<LookupTable> read = read_table(*options.lookup);
-    if (read) {
-      for (const Field& field : read->schema().fields()) {
+    const EnrichLookupOptions& from = *options.lookup;
+    auto trouble = std::make_shared<Trouble>("lookup", context.pipeline);
+    auto file = LookupFile::open({.file = from.file.text,
+                                  .table = from.table,
+                                  .options = {.key = from.key,
+                                              .take = from.take,
+                                              .types = Schema(),
+                                              .max_rows = from.max_rows,
+                                              .max_bytes = from.max_bytes.bytes,
+                                              .batch_key = from.match}},
+                                 trouble);
+    if (file) {
+      for (const Field& field : (*file)->table().schema().fields()) {
         context.known.set(field);
       }
-      table = std::move(*read);
+      lookup.emplace(std::move(*file), *context.metrics,
+                     telemetry::Labels{{"pipeline", context.pipeline}});
+      context.troubles.push_back(std::move(trouble));
     } else {
-      diagnostics.error(option_node(option_node(node, "lookup"), "file"), read.error().text());
+      diagnostics.error(option_node(option_node(node, "lookup"), "file"), file.error().text());
       good = false;
     }
   }
@@ -209,7 +255,7 @@ std::unique_ptr<Stage> make_enrich(const EnrichOptions& options, const config::N
       context.known.erase(*known);
     }
   }
-  return good ? std::make_unique<Enrich>(std::move(renames), std::move(table), std::move(computed),
+  return good ? std::make_unique<Enrich>(std::move(renames), std::move(lookup), std::move(computed),
                                          options.drop)
               : nullptr;
 }

@@ -1,5 +1,5 @@
-// enrich: adds columns, computed ones or ones taken from a CSV table; renames and drops others. The
-// stored message stays as it came.
+// enrich: adds columns, computed ones or ones taken from a CSV or SQLite table; renames and drops
+// others. The stored message stays as it came.
 #pragma once
 
 #include <memory>
@@ -16,20 +16,32 @@ namespace headwater {
 
 struct EnrichLookupOptions {
   config::Path file;
+  std::string table;
   std::string key;
   std::string match;
   std::vector<std::string> take;
+  std::size_t max_rows = 100'000;
+  config::ByteSize max_bytes{64U << 20};
 };
 
 template <>
 inline constexpr auto config::kSchema<EnrichLookupOptions> = config::schema<EnrichLookupOptions>(
-    "lookup", "Takes columns from a CSV file whose first line has the names.",
-    config::field(&EnrichLookupOptions::file, {.name = "file",
-                                               .doc = "The CSV file; read once, at start.",
-                                               .example = "assets.csv",
-                                               .required = true}),
+    "lookup",
+    "Takes columns from a CSV file, whose first line has the names, or from a table of a SQLite "
+    "database. It is read into memory, and again whenever the file changes.",
+    config::field(&EnrichLookupOptions::file,
+                  {.name = "file",
+                   .doc = "The CSV file or the database. A changed one is taken over within a few "
+                          "seconds if it is good; a bad one is told and changes nothing.",
+                   .example = "assets.csv",
+                   .required = true}),
+    config::field(&EnrichLookupOptions::table,
+                  {.name = "table",
+                   .doc = "Table or view of a SQLite database; without it the file is CSV.",
+                   .example = "assets"}),
     config::field(&EnrichLookupOptions::key, {.name = "key",
-                                              .doc = "Column of the file that holds the key.",
+                                              .doc = "Column of the table that holds the key; its "
+                                                     "values are unique.",
                                               .example = "device_id",
                                               .required = true}),
     config::field(&EnrichLookupOptions::match,
@@ -38,9 +50,22 @@ inline constexpr auto config::kSchema<EnrichLookupOptions> = config::schema<Enri
                           "`device_id` is the reading's device."}),
     config::field(&EnrichLookupOptions::take,
                   {.name = "take",
-                   .doc = "Columns of the file to add; all if not given. Null where the key is "
-                          "not in the file.",
-                   .example = "[site, rated_pressure]"}));
+                   .doc = "Columns of the table to add; all if not given. Null where the key is "
+                          "not in the table. Types are those found at start.",
+                   .example = "[site, rated_pressure]"}),
+    config::field(&EnrichLookupOptions::max_rows, {.name = "max_rows",
+                                                   .doc = "A table of more is refused.",
+                                                   .unit = "rows",
+                                                   .min = 1,
+                                                   .max = 10'000'000,
+                                                   .audience = config::Audience::kTuning}),
+    config::field(&EnrichLookupOptions::max_bytes,
+                  {.name = "max_bytes",
+                   .doc = "A CSV file, or the values of a table, of more are refused. Each worker "
+                          "keeps a copy.",
+                   .min = config::ByteSize{1},
+                   .max = config::ByteSize{std::uint64_t{1} << 30},
+                   .audience = config::Audience::kTuning}));
 
 struct EnrichOptions {
   config::Map<std::string> rename;
@@ -60,7 +85,8 @@ inline constexpr auto config::kSchema<EnrichOptions> = config::schema<EnrichOpti
                    .doc = "New names by old ones. Where a column of the new name is there already, "
                           "its rows without a value take that of the old one.",
                    .example = "{temp: temperature}"}),
-    config::field(&EnrichOptions::lookup, {.name = "lookup", .doc = "Columns from a CSV table."}),
+    config::field(&EnrichOptions::lookup,
+                  {.name = "lookup", .doc = "Columns from a CSV or SQLite table."}),
     config::field(
         &EnrichOptions::set,
         {.name = "set",

@@ -15,6 +15,7 @@ using testing::HasSubstr;
 
 class EnrichLookup : public testing::Test {
  protected:
+  EnrichLookup() { context.metrics = &metrics; }
   void write(std::string_view text) {
     std::ofstream(folder.path("assets.csv"), std::ios::binary) << text;
   }
@@ -48,6 +49,7 @@ class EnrichLookup : public testing::Test {
   }
 
   TempFolder folder;
+  telemetry::Registry metrics;
   StageContext context;
   std::string errors;
 };
