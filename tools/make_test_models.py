@@ -201,6 +201,20 @@ def models():
     yield "many_outputs", model(
         [node("Identity", ["x"], ["first"]), node("Neg", ["x"], ["second"])], [tensor("x", FLOAT, ["N", 1])],
         [tensor("first", FLOAT, ["N", 1]), tensor("second", FLOAT, ["N", 1])])
+    # Autoencoders: 3 values through 1 and back, h = (2a + b + c) / 4, y = (h, 2h, h / 2); a window at half its size; a
+    # reconstruction of another shape, and of float64.
+    yield "autoencoder", model(
+        [node("MatMul", ["x", "encode"], ["h"]), node("MatMul", ["h", "decode"], ["y"])],
+        [tensor("x", FLOAT, ["N", 3])], [tensor("y", FLOAT, ["N", 3])],
+        [constant("encode", FLOAT, [3, 1], [0.5, 0.25, 0.25]), constant("decode", FLOAT, [1, 3], [1.0, 2.0, 0.5])])
+    yield "autoencoder_window", model(
+        [node("Mul", ["x", "half"], ["y"]), node("Flatten", ["y"], ["flat"], axis=1)],
+        [tensor("x", FLOAT, ["N", 2, 2])], [tensor("y", FLOAT, ["N", 2, 2]), tensor("flat", FLOAT, ["N", 4])],
+        [constant("half", FLOAT, [1], [0.5])])
+    yield "autoencoder_double", model(
+        [node("Mul", ["x", "half"], ["y"]), node("ReduceSum", ["y"], ["sum"], axes=[1], keepdims=1)],
+        [tensor("x", DOUBLE, ["N", 2]), tensor("n", INT64, ["N", 1])],
+        [tensor("y", DOUBLE, ["N", 2]), tensor("sum", DOUBLE, ["N", 1])], [constant("half", DOUBLE, [1], [0.5])])
     yield "unknown_operator", model(
         [node("NoSuchOperator", ["x"], ["y"])], [tensor("x", FLOAT, ["N", 1])], [tensor("y", FLOAT, ["N", 1])])
     yield "unknown_domain", model(

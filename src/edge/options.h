@@ -111,7 +111,9 @@ inline constexpr auto kSchema<ModelConfig> = schema<ModelConfig>(
     field(&ModelConfig::outputs,
           {.name = "outputs",
            .doc = "Columns by name, each with the tensor it comes from, or one column or class of "
-                  "it: `tensor[1]`. A single output is the column `score`.",
+                  "it: `tensor[1]`. For an autoencoder: `mse(OUTPUT, INPUT)`, `mae(…)` or "
+                  "`max_error(…)`, the distance of its output from its input. A single output is "
+                  "the column `score`.",
            .example = "{score: output}"}),
     field(&ModelConfig::threads,
           {.name = "threads",

@@ -19,6 +19,9 @@
 //   [rows, k]                 k columns column_0 … column_{k-1}
 //   map of 2 classes          the probability of the greater class (scikit-learn: classes_[1])
 //   map of k classes          k columns column_CLASS
+// `column: mse(tensor, input)`, for an autoencoder: how far the output is from the input, both of
+// floats and of one shape, windows included; also mae and max_error (model/reconstruction.h). One
+// float64 column.
 // Default when nothing is said: a single output is `score`; a classifier's (label, probabilities)
 // is `label` and `score`, where score is the probability of `anomalous_class`; an output named
 // "score" is `score`. Otherwise it is an error that lists the outputs.
@@ -59,7 +62,7 @@ struct BindingOptions {
   // Tensor → fields. Empty: the model's metadata "headwater.fields" (names separated by commas),
   // for the one input that the model has.
   std::map<std::string, std::vector<std::string>> inputs{};
-  // Column → tensor or tensor[class]. Empty: the defaults above.
+  // Column → tensor, tensor[class] or mse(tensor, input). Empty: the defaults above.
   std::map<std::string, std::string> outputs{};
   OnMissing on_missing = OnMissing::kSkip;
   // Rows per model call at most (BATCH_SIZE); a fixed number of rows in the model wins.

@@ -317,6 +317,78 @@ TEST(BindingOutputs, NameTheClassesOfMoreThanTwo) {
   EXPECT_THAT(names(one->columns()), ElementsAre("worst"));
 }
 
+// Expected values as numpy gives them: ((y - x) ** 2).mean(axis=1) and so on.
+TEST(BindingOutputs, ScoreAnAutoencoderByItsReconstructionError) {
+  const auto binding = bind("autoencoder", {.inputs = {{"x", kThree}},
+                                            .outputs = {{"score", "mse(y, x)"},
+                                                        {"mean", " mae( y , x ) "},
+                                                        {"most", "max_error(y, x)"},
+                                                        {"y", "y"}},
+                                            .max_rows = 2});
+  EXPECT_THAT(names(binding->columns()), ElementsAre("mean", "most", "score", "y_0", "y_1", "y_2"));
+  TestBatch batch(4);
+  batch.numbers("a", {4, 0, std::nullopt, 1})
+      .numbers("b", {2, 0, 1, 2})
+      .numbers("c", {2, 4, 1, 0.5});
+  const ScoreCounts counts = score(*binding, batch);
+  EXPECT_EQ(counts.scored, 3U);
+  EXPECT_EQ(counts.missing, 1U);
+  // x (4, 2, 2) gives (3, 6, 1.5); (0, 0, 4) gives (1, 2, 0.5); (1, 2, 0.5) gives 9/8 of itself.
+  EXPECT_THAT(
+      batch.values("score"),
+      ElementsAre(5.75, 5.75, IsNan(), (0.125 * 0.125 + 0.25 * 0.25 + 0.0625 * 0.0625) / 3));
+  EXPECT_THAT(batch.values("mean"), ElementsAre(5.5 / 3, 6.5 / 3, IsNan(), 0.4375 / 3));
+  EXPECT_THAT(batch.values("most"), ElementsAre(4, 3.5, IsNan(), 0.25));
+  EXPECT_THAT(batch.values("y_1"), ElementsAre(6, 2, IsNan(), 2.25));
+  EXPECT_EQ(batch->find("score")->type(), Type::kFloat64);
+}
+
+TEST(BindingOutputs, CompareWindowsOfEitherShape) {
+  for (const char* output : {"y", "flat"}) {
+    const auto binding = bind(
+        "autoencoder_window",
+        {.inputs = {{"x", {"a", "b"}}}, .outputs = {{"score", fmt::format("mse({}, x)", output)}}});
+    TestBatch batch(4);
+    batch.device(1, "other");
+    batch.numbers("a", {2, 9, 0, 1}).numbers("b", {4, 9, 6, 1});
+    const ScoreCounts counts = score(*binding, batch);
+    EXPECT_EQ(counts.warming, 2U);
+    // Windows (2, 4, 0, 6) and (0, 6, 1, 1), each half of itself away.
+    EXPECT_THAT(batch.values("score"), ElementsAre(IsNan(), IsNan(), 56.0 / 4 / 4, 38.0 / 4 / 4))
+        << output;
+  }
+}
+
+TEST(BindingOutputs, CompareDoublesBesideOtherInputsAndMakeNullOfWhatIsNotFinite) {
+  const auto binding =
+      bind("autoencoder_double", {.inputs = {{"x", {"a", "b"}}, {"n", {"n"}}},
+                                  .outputs = {{"score", "mae(y, x)"}, {"peak", "max_error(y, x)"}},
+                                  .on_missing = OnMissing::kNan});
+  TestBatch batch(3);
+  batch.numbers("a", {0.2, std::nullopt, 1e300}).numbers("b", {0.6, 1, 1}).integers("n", {1, 1, 1});
+  const ScoreCounts counts = score(*binding, batch);
+  EXPECT_EQ(counts.scored, 3U);
+  EXPECT_EQ(counts.not_finite, 1U);
+  EXPECT_THAT(batch.values("score"), ElementsAre(0.2, IsNan(), 2.5e299));
+  EXPECT_THAT(batch.values("peak"), ElementsAre(0.3, IsNan(), 5e299));
+}
+
+TEST(BindingErrors, SayWhyAnOutputCannotBeComparedWithAnInput) {
+  const auto error = [](const std::string& output) {
+    return bind_error("autoencoder_double",
+                      {.inputs = {{"x", {"a", "b"}}, {"n", {"n"}}}, .outputs = {{"s", output}}});
+  };
+  EXPECT_THAT(error("mse(y, z)"), HasSubstr("column 's': no input 'z'"));
+  EXPECT_THAT(error("mse(x, y)"), HasSubstr("column 's': no output 'x'"));
+  EXPECT_THAT(error("mse(sum, x)"), HasSubstr("output 'sum' has 1 values a row and input 'x' 2"));
+  EXPECT_THAT(error("mse(y, n)"),
+              HasSubstr("an error is between float tensors; 'n' is int64 [N, 1]"));
+  EXPECT_THAT(error("rmse(y, x)"), HasSubstr("no output 'rmse(y, x)'"));
+  EXPECT_THAT(
+      bind_error("autoencoder_window", {.inputs = {{"x", {"a", "b"}}}, .outputs = {{"s", "y"}}}),
+      HasSubstr("it is not a value or a list per row"));
+}
+
 TEST(BindingErrors, NameTheNearestInputAndOutput) {
   EXPECT_THAT(bind_error("anomaly", {.inputs = {{"inputs", kThree}}}),
               AllOf(HasSubstr("no input 'inputs'; did you mean 'input'?"),

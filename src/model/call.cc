@@ -88,6 +88,13 @@ std::size_t scatter_call(Binding::Plan& plan, std::size_t first, std::size_t cou
   const std::span rows = std::span(plan.call).subspan(first, count);
   for (std::size_t i = 0; i < plan.column_plans.size(); ++i) {
     const ColumnPlan& column = plan.column_plans[i];
+    if (column.error) {
+      InputPlan& input = plan.inputs[column.error->input];
+      scatter_error(column.error->measure, plan.out[column.output], input.type,
+                    input.buffer.at(first * input.width), input.width, rows, *plan.targets[i],
+                    plan.not_finite);
+      continue;
+    }
     scatter(plan.out[column.output], plan.outputs[column.output].width, column.element, rows,
             *plan.targets[i], arena, plan.not_finite);
   }

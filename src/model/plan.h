@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "model/binding.h"
+#include "model/reconstruction.h"
 
 namespace headwater::model {
 
@@ -63,15 +64,22 @@ struct OutputPlan {
   std::size_t port = 0;
   ElementType type = ElementType::kFloat32;
   std::size_t width = 0;  // elements of one row
+  bool any_rank = false;  // only compared with an input: [rows, …]
   bool in_place = false;  // numbers: the model writes to `buffer`
   std::vector<std::int64_t> shape;
   Buffer buffer;
 };
 
-// Column `column` takes element `element` of each row of output `output`.
+// A column takes element `element` of each row of output `output`, or how far that is from an
+// input.
 struct ColumnPlan {
+  struct Error {
+    ErrorMeasure measure = ErrorMeasure::kMse;
+    std::size_t input = 0;  // in Plan::inputs
+  };
   std::size_t output = 0;
   std::size_t element = 0;
+  std::optional<Error> error{};
 };
 
 // How a field is read, decided by all inputs that take it.

@@ -238,7 +238,26 @@ struct Wanted {
   std::size_t port = 0;
   std::string pick{};       // class or index; "": what the header's table says
   bool classifier = false;  // of the default: one column, the last class
+  std::optional<ColumnPlan::Error> error{};
 };
+
+Result<Wanted> parse_error_output(const Model& model, const std::string& column,
+                                  const Reconstruction& reconstruction) {
+  Wanted wanted{.column = column};
+  wanted.port = HW_TRY(
+      find_port(model.outputs(), reconstruction.output, "output").with("column '{}'", column));
+  const std::size_t input =
+      HW_TRY(find_port(model.inputs(), reconstruction.input, "input").with("column '{}'", column));
+  for (const PortInfo* port : {&model.outputs()[wanted.port], &model.inputs()[input]}) {
+    if (port->is_sequence_of_maps ||
+        (port->type != ElementType::kFloat32 && port->type != ElementType::kFloat64)) {
+      return Error::invalid("column '{}': an error is between float tensors; '{}' is {}", column,
+                            port->name, port->text);
+    }
+  }
+  wanted.error = ColumnPlan::Error{reconstruction.measure, input};
+  return wanted;
+}
 
 Result<Wanted> parse_output(const Model& model, const std::string& column,
                             const std::string& text) {
@@ -246,6 +265,9 @@ Result<Wanted> parse_output(const Model& model, const std::string& column,
   Wanted wanted{.column = column};
   const bool whole = std::any_of(ports.begin(), ports.end(),
                                  [&](const PortInfo& port) { return port.name == text; });
+  if (const auto reconstruction = parse_reconstruction(text); reconstruction && !whole) {
+    return parse_error_output(model, column, *reconstruction);
+  }
   std::string_view tensor = text;
   if (!whole && tensor.ends_with(']') && tensor.find('[') != std::string_view::npos) {
     const std::size_t open = tensor.rfind('[');
@@ -316,6 +338,9 @@ Status plan_outputs(Binding::Plan& plan, const std::vector<Wanted>& wanted) {
     OutputPlan& output = plan.outputs.emplace_back();
     output.port = port;
     output.type = ports[port].type;
+    output.any_rank = std::all_of(wanted.begin(), wanted.end(), [&](const Wanted& want) {
+      return want.port != port || want.error.has_value();
+    });
   }
   plan.in.resize(plan.inputs.size());
   plan.out.resize(plan.outputs.size());
@@ -368,7 +393,8 @@ Status learn_widths(Binding::Plan& plan, std::size_t rows) {
     const auto elements = static_cast<std::size_t>(element_count(shape));
     const bool by_row =
         rows == 1 || (!shape.empty() && shape[0] == static_cast<std::int64_t>(rows));
-    if (!by_row || elements % rows != 0 || elements == 0 || shape.size() > 2) {
+    if (!by_row || elements % rows != 0 || elements == 0 ||
+        (shape.size() > 2 && !output.any_rank)) {
       return Error::invalid(
           "output '{}' gives [{}] for {} row{}: it is not a value or a list per row", port.name,
           fmt::join(shape, ", "), rows, rows == 1 ? "" : "s");
@@ -431,7 +457,7 @@ Result<std::size_t> find_class(const PortInfo& port, std::span<const std::string
   return static_cast<std::size_t>(index < 0 ? index + size : index);
 }
 
-Status add_column(Binding::Plan& plan, std::string name, std::size_t output, std::size_t element) {
+Status add_column(Binding::Plan& plan, std::string name, Type type, ColumnPlan column_plan) {
   if (std::find(plan.fields.begin(), plan.fields.end(), name) != plan.fields.end()) {
     return Error::invalid("the output column '{}' has the name of an input field", name);
   }
@@ -440,9 +466,8 @@ Status add_column(Binding::Plan& plan, std::string name, std::size_t output, std
       return Error::invalid("two outputs want the column '{}'", name);
     }
   }
-  plan.columns.push_back(
-      {.name = std::move(name), .type = column_type(plan.outputs[output].type), .unit = {}});
-  plan.column_plans.push_back({.output = output, .element = element});
+  plan.columns.push_back({.name = std::move(name), .type = type, .unit = {}});
+  plan.column_plans.push_back(column_plan);
   return {};
 }
 
@@ -452,6 +477,19 @@ Status plan_columns(Binding::Plan& plan, const std::vector<Wanted>& wanted) {
     const auto index = static_cast<std::size_t>(
         std::lower_bound(plan.which.begin(), plan.which.end(), want.port) - plan.which.begin());
     const OutputPlan& output = plan.outputs[index];
+    const Type type = column_type(output.type);
+    if (want.error) {
+      const InputPlan& input = plan.inputs[want.error->input];
+      if (input.width != output.width) {
+        return Error::invalid(
+            "column '{}': output '{}' has {} values a row and input '{}' {}: only tensors of one "
+            "shape can be compared",
+            want.column, port.name, output.width, plan.model->inputs()[input.port].name,
+            input.width);
+      }
+      HW_TRY(add_column(plan, want.column, Type::kFloat64, {.output = index, .error = want.error}));
+      continue;
+    }
     const auto classes = plan.model->classes(want.port);
     std::string pick = want.pick;
     if (pick.empty() && output.width > 1) {
@@ -464,13 +502,14 @@ Status plan_columns(Binding::Plan& plan, const std::vector<Wanted>& wanted) {
     if (!pick.empty()) {
       const std::size_t element =
           HW_TRY(find_class(port, classes, output.width, pick).with("column '{}'", want.column));
-      HW_TRY(add_column(plan, want.column, index, element));
+      HW_TRY(add_column(plan, want.column, type, {.output = index, .element = element}));
     } else if (output.width == 1) {
-      HW_TRY(add_column(plan, want.column, index, 0));
+      HW_TRY(add_column(plan, want.column, type, {.output = index}));
     } else {
       for (std::size_t i = 0; i < output.width; ++i) {
         const std::string suffix = classes.empty() ? std::to_string(i) : classes[i];
-        HW_TRY(add_column(plan, fmt::format("{}_{}", want.column, suffix), index, i));
+        HW_TRY(add_column(plan, fmt::format("{}_{}", want.column, suffix), type,
+                          {.output = index, .element = i}));
       }
     }
   }

@@ -1,6 +1,6 @@
 // Every step kind of the catalogue against its tests/conformance/KIND.yaml.
 //
-//   options: {when: "temperature > 0.0"}
+//   options: {when: "temperature > 0.0"}      files are named from the repository's folder
 //   cases:
 //     - name: keeps what is true
 //       rows: ['{"device_id": "a", "timestamp": 1, "temperature": 5}', …]     one JSON message each
@@ -66,6 +66,7 @@ std::string expected_text(const config::Node& node) {
 class Kind {
  public:
   explicit Kind(const StageKind& kind) : kind_(kind) {
+    std::filesystem::current_path(HW_SOURCE_DIR);
     auto loaded = config::load_file(kFolder + std::string(kind.kind) + ".yaml", diagnostics_);
     if (loaded) {
       root_ = std::move(*loaded);
@@ -80,12 +81,20 @@ class Kind {
     context.pipeline = "conformance";
     context.edge_id = "edge";
     context.metrics = &metrics_;
-    context.models = {"anomaly"};
-    context.bind = [](std::string_view, std::size_t max_rows) {
+    context.models = {"anomaly", "autoencoder", "autoencoder_window"};
+    context.bind = [](std::string_view name, std::size_t max_rows) {
       model::BindingOptions binding;
       binding.inputs = {{"input", {"temperature", "pressure", "vibration"}}};
+      if (name == "autoencoder") {
+        binding.inputs = {{"x", {"temperature", "pressure", "vibration"}}};
+        binding.outputs = {{"score", "mse(y, x)"}};
+      } else if (name == "autoencoder_window") {
+        binding.inputs = {{"x", {"temperature", "pressure"}}};
+        binding.outputs = {{"score", "mse(y, x)"}};
+      }
       binding.max_rows = max_rows;
-      auto loaded = model::Model::load({.path = HW_SOURCE_DIR "/tests/data/models/anomaly.onnx"});
+      auto loaded = model::Model::load(
+          {.path = fmt::format(HW_SOURCE_DIR "/tests/data/models/{}.onnx", name)});
       return loaded ? model::Binding::create(std::move(*loaded), std::move(binding))
                     : Result<std::unique_ptr<model::Binding>>(loaded.error());
     };
