@@ -32,6 +32,10 @@ Agent::~Agent() {
   parts_->callbacks.clear();
   parts_->admin_server.reset();
   parts_->health_server.reset();
+  for (const std::unique_ptr<Worker>& worker : parts_->workers) {
+    worker->stop();
+    worker->release();
+  }
   parts_->workers.clear();
 }
 

@@ -27,6 +27,8 @@ struct SourceSums {
   std::uint64_t errors = 0;
   std::string trouble;  // of the first worker that has one
   std::size_t connections = 0;
+  std::uint64_t subscriptions = 0;
+  std::uint64_t refused_subscriptions = 0;
 };
 
 SourceSums sums_of(const PlacedSource& source) {
@@ -49,6 +51,8 @@ SourceSums sums_of(const PlacedSource& source) {
     sums.refused += intake->refused();
     if (const auto* listening = dynamic_cast<const Listening*>(&intake->source())) {
       sums.connections += listening->connections();
+      sums.subscriptions += listening->subscriptions();
+      sums.refused_subscriptions += listening->refused_subscriptions();
     }
   }
   return sums;
@@ -61,6 +65,8 @@ Json describe_source(const PlacedSource& source) {
     if (const auto* listening = dynamic_cast<const Listening*>(&source.intakes.front()->source())) {
       json["address"] = listening->address();
       json["connections"] = sums.connections;
+      json["subscriptions"] = sums.subscriptions;
+      json["refused_subscriptions"] = sums.refused_subscriptions;
     }
   }
   json["received"] = sums.taken + sums.refused;
@@ -94,6 +100,7 @@ Json describe_pipeline(const PlacedPipeline& pipeline) {
     total.failed.add(counts.failed.get());
     total.alerts.add(counts.alerts.get());
     total.cleared.add(counts.cleared.get());
+    total.offline.add(counts.offline.get());
     total.pending_rows.add(counts.pending_rows.get());
     total.behind_rows.add(counts.behind_rows.get());
   }
@@ -117,6 +124,7 @@ Json describe_pipeline(const PlacedPipeline& pipeline) {
       {"failed_batches", total.failed.get()},
       {"alerts", total.alerts.get()},
       {"cleared", total.cleared.get()},
+      {"offline", total.offline.get()},
       {"pending_rows", total.pending_rows.get()},
       {"behind_rows", total.behind_rows.get()},
       {"model_calls", calls},
@@ -255,6 +263,12 @@ void register_metrics(Agent::Parts& parts) {
     gauge("headwater_source_open_connections", "Open connections of a listening source.",
           {{"source", source.name}},
           [&source] { return static_cast<double>(sums_of(source).connections); });
+    gauge("headwater_source_subscriptions", "Subscriptions of connected clients of a listener.",
+          {{"source", source.name}},
+          [&source] { return static_cast<double>(sums_of(source).subscriptions); });
+    counter("headwater_source_refused_subscriptions_total",
+            "Subscriptions to topics that are not the client's own command topics.",
+            {{"source", source.name}}, [&source] { return sums_of(source).refused_subscriptions; });
   }
   for (const PlacedPipeline& pipeline : parts.pipelines) {
     const auto sum = [&](std::string_view name, std::string_view help,
@@ -276,6 +290,8 @@ void register_metrics(Agent::Parts& parts) {
         &ScoringCounts::alerts);
     sum("headwater_pipeline_cleared_alerts_total", "Alarm episodes cleared.",
         &ScoringCounts::cleared);
+    sum("headwater_pipeline_offline_alerts_total", "Devices that vanished without good-bye.",
+        &ScoringCounts::offline);
     counter("headwater_pipeline_model_calls_total", "Model calls.", {{"pipeline", pipeline.name}},
             [&parts, &pipeline] {
               const std::lock_guard lock(parts.changing);

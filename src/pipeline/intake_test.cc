@@ -270,6 +270,28 @@ TEST(Intake, WhatCannotBeDecodedIsADeadLetterWithItsReason) {
   EXPECT_THAT(rig.feed->acknowledged, ElementsAre(Pair(1, 3)));
 }
 
+TEST(Intake, ADepartureKeepsItsPlaceAmongTheReadingsPastDecoderAndFilters) {
+  Rig rig;
+  rig.filters = [] { return only<Above>(1.0); };
+  ASSERT_TRUE(rig.build());
+  for (const char* text : {"gone a", "d 1", "d 2", "gone b", "bad x", "d 3", "gone c"}) {
+    rig.feed->add(text);
+  }
+  rig.feed->add("gone " + std::string(rig.spool->max_transaction_bytes(), 'x'));
+  ASSERT_TRUE(rig.settle());
+  EXPECT_THAT(rig.lane(Lane::kReadings), ElementsAre("gone a", "d 2", "gone b", "d 3", "gone c"));
+  EXPECT_EQ(rig.lane(Lane::kDeadLetter).size(), 2U) << "bad x, and the one that is too large";
+  EXPECT_EQ(rig.intake->counts().stored.get(), 5U);
+  EXPECT_EQ(rig.intake->counts().filtered.get(), 1U);
+  EXPECT_THAT(rig.lane(Lane::kAlerts), ElementsAre("a is offline", "b is offline", "c is offline"));
+  EXPECT_EQ(rig.scoring->counts().offline.get(), 3U);
+  EXPECT_THAT(rig.feed->acknowledged.back(), Pair(1, 8));
+  const auto reader = rig.spool->read(Lane::kAlerts, 1);
+  ASSERT_EQ(reader->next().value(), ReadItem::kRow);
+  EXPECT_EQ(reader->row().row.note, "offline");
+  EXPECT_EQ(reader->row().row.device, "a");
+}
+
 TEST(Intake, ADecoderThatFailsMakesDeadLettersNotLosses) {
   Rig rig;
   ASSERT_TRUE(rig.build());

@@ -420,7 +420,10 @@ void Scoring::record(const Batch& batch, std::uint16_t stream) {
         std::min(has_row ? position_of(batch.row(alert.row).sequence) : rows - 1, rows - 1);
     alert_at_.push_back(position);
     alerted_[position] |= has_row ? 1 : 0;
-    (alert.event == "cleared" ? counts_.cleared : counts_.alerts).add(1);
+    (alert.event == "cleared"   ? counts_.cleared
+     : alert.event == "offline" ? counts_.offline
+                                : counts_.alerts)
+        .add(1);
   }
   record_rows(batch, stream, 0, rows);
   decided_ = sequences_.back();

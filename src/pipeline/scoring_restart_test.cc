@@ -57,8 +57,9 @@ struct Story {
     auto feed = std::make_shared<Feed>();
     feed->resumes = true;
     for (int i = 0; i < 40; ++i) {
-      feed->add(i % 11 == 10 ? fmt::format("bad {}", i)
-                             : fmt::format("{} {}", i % 3 == 0 ? "a" : "b", i));
+      feed->add(i % 11 == 10  ? fmt::format("bad {}", i)
+                : i % 13 == 5 ? fmt::format("gone {}", i)
+                              : fmt::format("{} {}", i % 3 == 0 ? "a" : "b", i));
     }
     return feed;
   }
@@ -113,7 +114,7 @@ TEST(Scoring, ACrashAtAnyPointChangesNothingOfWhatIsStoredAndDecided) {
   ASSERT_TRUE(uninterrupted.run());
   const Ending expected = ending(plain);
   ASSERT_THAT(expected.readings, SizeIs(37));
-  ASSERT_THAT(expected.alerts, SizeIs(12));
+  ASSERT_THAT(expected.alerts, SizeIs(14));
   const std::size_t changes = plain.disk.changes();
   ASSERT_GT(changes, 20U);
   for (std::size_t point = 1; point <= changes; ++point) {

@@ -2,7 +2,8 @@
 // a Rig that holds them together over a spool on a disk that fails by seed.
 //
 // A message is "DEVICE VALUE" or "DEVICE VALUE id=ID"; one that begins with "bad" cannot be
-// decoded; several in one are divided by "|".
+// decoded; several in one are divided by "|". "gone DEVICE" is no reading but tells that the device
+// has gone.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -86,6 +87,11 @@ class FakeSource final : public Source, public Checkpointed, public Accounting {
         row.flags |= kRowUndecoded;
         row.note = batch.arena().copy(message.note);
       }
+      if (row.payload.starts_with("gone ")) {
+        row.flags |= kRowOffline;
+        row.device = row.payload.substr(5);
+        row.time = row.received;
+      }
       batch.add_row(row);
     }
     if (feed_->take_error) {
@@ -155,8 +161,9 @@ class FakeDecode final : public Decode {
       return *error;
     }
     Column& value = batch.add_column("value", Type::kFloat64);
-    for (std::uint32_t index = 0; index < batch.rows(); ++index) {
+    for (const std::uint32_t index : batch.selection()) {
       Row& row = batch.row(index);
+      EXPECT_EQ(row.flags & kRowOffline, 0U);
       if ((row.flags & kRowUndecoded) != 0) {
         continue;
       }
@@ -430,6 +437,9 @@ class Rig {
     parts.steps.checkpoint_every = checkpoint_every;
     parts.max_waiting_rows = max_waiting_rows;
     parts.replay_rows = replay_rows;
+    parts.offline_json = [](const Row& row, std::string_view) {
+      return fmt::format("{} is offline", row.device);
+    };
     scoring = std::make_unique<Scoring>(std::move(parts));
     intake = make_intake("main/in", 1, feed);
     const Status restored = scoring->restore();

@@ -216,4 +216,13 @@ void Worker::stop() {
   thread_.join();
 }
 
+void Worker::release() {
+  HW_CHECK(!thread_.joinable(), "nodes are destroyed when nothing calls them");
+  early_.clear();
+  deliveries_.clear();
+  sinks_.clear();
+  intakes_.clear();
+  scorings_.clear();
+}
+
 }  // namespace headwater

@@ -61,6 +61,9 @@ class Worker {
   void change(const std::function<void()>& change);
   // Any thread: closes sources and sinks, ends the thread, joins it.
   void stop();
+  // After stop(): destroys sources, sinks and what drives them; the loop stays. The parts of a
+  // listener lie on several workers and share an object, so all of them go before any loop does.
+  void release();
 
   // Any thread: a commit happened.
   void committed(Ticket upto);

@@ -59,7 +59,8 @@ inline constexpr auto config::kSchema<MqttSourceOptions> = config::schema<MqttSo
         &MqttSourceOptions::topics,
         {.name = "topics",
          .doc = "Topic filters to subscribe to; $share/GROUP/FILTER shares them with other "
-                "members of the group.",
+                "members of the group (mosquitto 2.0 forgets those at a restart, until the edge "
+                "is back: what comes in between is lost).",
          .example = "[\"sensors/+/readings\"]",
          .min = 1,
          .required = true}),

@@ -109,6 +109,11 @@ class MqttListen final : public Source, public Checkpointed, public Refusing, pu
     return static_cast<std::size_t>(listener_.stats().connections);
   }
 
+  std::uint64_t subscriptions() const override { return listener_.stats().subscriptions; }
+  std::uint64_t refused_subscriptions() const override {
+    return listener_.stats().refused_subscriptions;
+  }
+
  private:
   std::shared_ptr<mqtt::ListenerGroup> group_;
   DeviceResolver device_;  // of wills, which are not decoded
