@@ -254,6 +254,17 @@ class HttpSource final : public Source, public Accounting, public Refusing, publ
   std::size_t connections() const override {
     return static_cast<std::size_t>(server_->counts().connections);
   }
+  std::vector<std::pair<std::string, std::uint64_t>> closed() const override {
+    const http::ServerCounts counts = server_->counts();
+    std::vector<std::pair<std::string, std::uint64_t>> out;
+    if (counts.refused != 0) {
+      out.emplace_back("refused_full", counts.refused);
+    }
+    if (counts.timeouts != 0) {
+      out.emplace_back("timeout", counts.timeouts);
+    }
+    return out;
+  }
 
  private:
   void fetch() {
@@ -373,6 +384,9 @@ bool check_listener(const HttpSourceOptions& options, const config::Node& node,
       report("tls", loaded.error().text());
     }
   }
+  if (options.max_waiting.bytes < options.max_body.bytes) {
+    report("max_waiting", "is less than max_body: the largest request would never be taken");
+  }
   if (options.reading.format != ReadingFormat::kJson) {
     report("format", "an http source goes by the Content-Type of each request");
   }
@@ -402,7 +416,7 @@ SourceSet make_http_source(const HttpSourceOptions& options, const config::Node&
   const auto inbox = std::make_shared<Inbox>(options, *csv, *context.loops[worker]);
   Result<std::unique_ptr<http::Server>> server = open_server(inbox, context.name);
   if (!server) {
-    diagnostics.error(option_node(node, "address"), server.error().text());
+    diagnostics.error(option_node(node, "address"), server.error());
     set.good = false;
     return set;
   }

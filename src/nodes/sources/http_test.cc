@@ -292,6 +292,9 @@ TEST_F(HttpSource, BeyondLoopbackItNeedsTlsAndATokenOrClientCertificates) {
   options.path = "readings";
   EXPECT_THAT(problems(options), HasSubstr("no path such as /readings"));
   options = {};
+  options.max_waiting.bytes = options.max_body.bytes - 1;
+  EXPECT_THAT(problems(options), HasSubstr("less than max_body"));
+  options = {};
   options.reading.format = ReadingFormat::kCsv;
   EXPECT_THAT(problems(options), HasSubstr("Content-Type of each request"));
   options = {};
