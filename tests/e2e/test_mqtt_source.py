@@ -149,11 +149,13 @@ class MqttSource(unittest.TestCase):
             self.publish(1, 200)
             wait_for("first part", lambda: self.stored(edge) == 200)
             self.broker.stop()
+            wait_for("the log tells the outage", lambda: any('msg="not connected" source=line' in line for line in edge.log))
             self.broker.start()
             self.publish(200, 400)
             wait_for("second part", lambda: self.stored(edge) == 400)
             edge.stop()
             self.assertEqual(self.seqs(edge), list(range(400)))
+            self.assertEqual(sum("msg=connected source=line" in line for line in edge.log), 2)
 
 
 @unittest.skipIf(MOSQUITTO is None or shutil.which("openssl") is None, "needs mosquitto and openssl")

@@ -7,6 +7,7 @@
 #include "io/loop.h"
 #include "nodes/expression.h"
 #include "protocol/mqtt/client.h"
+#include "telemetry/log.h"
 
 namespace headwater {
 namespace {
@@ -16,8 +17,12 @@ constexpr std::string_view kStateKey = "received";
 // One broker connection is one partition: the broker's order is the order of acknowledgement.
 class MqttSource final : public Source, public Checkpointed {
  public:
-  MqttSource(mqtt::ClientOptions options, std::vector<std::string> topics, std::uint8_t qos)
-      : options_(std::move(options)), topics_(std::move(topics)), qos_(qos) {}
+  MqttSource(std::string name, mqtt::ClientOptions options, std::vector<std::string> topics,
+             std::uint8_t qos)
+      : name_(std::move(name)),
+        options_(std::move(options)),
+        topics_(std::move(topics)),
+        qos_(qos) {}
 
   Status start(io::Loop& loop) override {
     loop_ = &loop;
@@ -34,6 +39,7 @@ class MqttSource final : public Source, public Checkpointed {
     if (client_ == nullptr || paused_) {
       return More::kNone;
     }
+    tell_connection();
     received_.clear();
     const bool more = client_->take(room, batch.arena(), received_);
     const MonoTime arrived = io::mono_now();
@@ -117,12 +123,33 @@ class MqttSource final : public Source, public Checkpointed {
     return fmt::format("{}@{}:{}", options_.client_id, options_.host, options_.port);
   }
 
+  // Into the log, once a change: attempts that fail for the same reason are one line.
+  void tell_connection() {
+    const bool connected = client_->state() == mqtt::ClientState::kConnected;
+    const std::string& error = client_->last_error();
+    if (connected == told_connected_ && (connected || error == told_error_)) {
+      return;
+    }
+    told_connected_ = connected;
+    told_error_ = connected ? std::string() : error;
+    const std::string broker = fmt::format("{}:{}", options_.host, options_.port);
+    if (connected) {
+      log::info("connected",
+                {{"source", name_}, {"broker", broker}, {"client_id", options_.client_id}});
+    } else if (!error.empty()) {
+      log::warn("not connected", {{"source", name_}, {"broker", broker}, {"error", error}});
+    }
+  }
+
+  std::string name_;
   mqtt::ClientOptions options_;
   std::vector<std::string> topics_;
   std::uint8_t qos_;
   io::Loop* loop_ = nullptr;
   std::unique_ptr<mqtt::Client> client_;
   bool paused_ = false;
+  bool told_connected_ = false;
+  std::string told_error_;
   std::vector<mqtt::ReceivedPublish> received_;  // reused
   std::vector<std::uint16_t> ids_;               // reused; at first those that were restored
 };
@@ -177,7 +204,7 @@ SourceSet make_mqtt_source(const MqttSourceOptions& options, const config::Node&
   if (set.good && !context.loops.empty()) {
     set.sources.resize(context.loops.size());
     set.sources[hash64(context.name) % context.loops.size()] = std::make_unique<MqttSource>(
-        std::move(client), options.topics, static_cast<std::uint8_t>(options.qos));
+        context.name, std::move(client), options.topics, static_cast<std::uint8_t>(options.qos));
   }
   return set;
 }
