@@ -118,14 +118,24 @@ void append_caret_lines(std::string& out, const Diagnostic& diagnostic, bool col
 void Diagnostics::error(Place at, std::string text, std::string note) {
   ++errors_;
   if (all_.size() < kMostKept) {
-    all_.push_back({Severity::kError, std::move(at), std::move(text), std::move(note)});
+    all_.push_back(
+        {Severity::kError, std::move(at), std::move(text), std::move(note), Code::kInvalid});
+  }
+}
+
+void Diagnostics::error(const Node& at, const Error& cause) {
+  const std::size_t kept = all_.size();
+  error(at.place(), cause.text());
+  if (all_.size() > kept) {
+    all_.back().code = cause.code();
   }
 }
 
 void Diagnostics::warning(Place at, std::string text, std::string note) {
   if (all_.size() < kMostKept) {
     ++warnings_;
-    all_.push_back({Severity::kWarning, std::move(at), std::move(text), std::move(note)});
+    all_.push_back(
+        {Severity::kWarning, std::move(at), std::move(text), std::move(note), Code::kInvalid});
   }
 }
 
@@ -202,8 +212,9 @@ Status Diagnostics::status() const {
   for (const Diagnostic& diagnostic : sorted()) {
     if (diagnostic.severity == Severity::kError) {
       const std::string where = location(diagnostic.place);
-      return Error::invalid("{}{}{}{}", where, where.empty() ? "" : ": ", diagnostic.text,
-                            errors_ == 1 ? "" : fmt::format(" (and {} more)", errors_ - 1));
+      return Error(diagnostic.code,
+                   fmt::format("{}{}{}{}", where, where.empty() ? "" : ": ", diagnostic.text,
+                               errors_ == 1 ? "" : fmt::format(" (and {} more)", errors_ - 1)));
     }
   }
   return Error::invalid("{} errors", errors_);

@@ -26,6 +26,7 @@ struct Diagnostic {
   Place place;
   std::string text;
   std::string note;  // one line that helps; may be empty
+  Code code = Code::kInvalid;
 };
 
 class Diagnostics {
@@ -34,6 +35,8 @@ class Diagnostics {
     error(at.place(), std::move(text), std::move(note));
   }
   void error(Place at, std::string text, std::string note = {});
+  // Of what the option names, not of what is written: keeps the code, so that status() does.
+  void error(const Node& at, const Error& cause);
   void warning(const Node& at, std::string text, std::string note = {}) {
     warning(at.place(), std::move(text), std::move(note));
   }

@@ -273,6 +273,14 @@ TEST(Diagnostics, NeverPrintControlCharacters) {
   EXPECT_NE(diagnostics.text(true).find('\x1b'), std::string::npos);
 }
 
+TEST(Diagnostics, StatusKeepsTheCodeOfACause) {
+  Diagnostics diagnostics;
+  diagnostics.error(Node::scalar("x"), Error::unavailable("the address is in use"));
+  EXPECT_EQ(diagnostics.status().error().code(), Code::kUnavailable);
+  diagnostics.error(Place{}, "unknown option");
+  EXPECT_EQ(diagnostics.status().error().text(), "the address is in use (and 1 more)");
+}
+
 TEST(Diagnostics, StatusHasTheFirstErrorAndTheCount) {
   Diagnostics diagnostics;
   EXPECT_TRUE(diagnostics.status().ok());

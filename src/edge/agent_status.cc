@@ -2,6 +2,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "edge/parts.h"
@@ -27,6 +28,7 @@ struct SourceSums {
   std::uint64_t errors = 0;
   std::string trouble;  // of the first worker that has one
   std::size_t connections = 0;
+  std::map<std::string, std::uint64_t> closed;
   std::uint64_t subscriptions = 0;
   std::uint64_t refused_subscriptions = 0;
 };
@@ -51,6 +53,9 @@ SourceSums sums_of(const PlacedSource& source) {
     sums.refused += intake->refused();
     if (const auto* listening = dynamic_cast<const Listening*>(&intake->source())) {
       sums.connections += listening->connections();
+      for (const auto& [reason, count] : listening->closed()) {
+        sums.closed[reason] += count;
+      }
       sums.subscriptions += listening->subscriptions();
       sums.refused_subscriptions += listening->refused_subscriptions();
     }
@@ -65,6 +70,7 @@ Json describe_source(const PlacedSource& source) {
     if (const auto* listening = dynamic_cast<const Listening*>(&source.intakes.front()->source())) {
       json["address"] = listening->address();
       json["connections"] = sums.connections;
+      json["closed"] = sums.closed;
       json["subscriptions"] = sums.subscriptions;
       json["refused_subscriptions"] = sums.refused_subscriptions;
     }
@@ -260,6 +266,15 @@ void register_metrics(Agent::Parts& parts) {
           [&source] { return static_cast<double>(sums_of(source).in_flight); });
     counter("headwater_source_received_bytes_total", "Payload bytes taken.",
             {{"source", source.name}}, [&source] { return sums_of(source).bytes; });
+    counter("headwater_source_closed_connections_total",
+            "Connections of a listener that it refused or ended itself.", {{"source", source.name}},
+            [&source] {
+              std::uint64_t all = 0;
+              for (const auto& [reason, count] : sums_of(source).closed) {
+                all += count;
+              }
+              return all;
+            });
     gauge("headwater_source_open_connections", "Open connections of a listening source.",
           {{"source", source.name}},
           [&source] { return static_cast<double>(sums_of(source).connections); });

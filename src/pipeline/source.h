@@ -112,6 +112,9 @@ class Listening {
   // "127.0.0.1:1884", with the port that the kernel gave for port 0.
   virtual std::string address() const = 0;
   virtual std::size_t connections() const = 0;
+  // Connections that were refused or ended by this side, by reason; reasons without one are left
+  // out.
+  virtual std::vector<std::pair<std::string, std::uint64_t>> closed() const { return {}; }
   // What its clients have subscribed to, and were refused.
   virtual std::uint64_t subscriptions() const { return 0; }
   virtual std::uint64_t refused_subscriptions() const { return 0; }

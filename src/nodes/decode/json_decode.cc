@@ -36,7 +36,9 @@ class JsonDecode final : public Decode {
     unfit += stats_.mismatches;
     if (batch.rows() != 0 && (batch.row(0).flags & kRowReplayed) == 0) {
       device_.resolve(batch, devices_, failures_);
+      const std::uint64_t before = times_.invalid;
       time_.resolve(batch, times_);
+      unfit += times_.invalid - before;
       if (!message_id_.empty()) {
         identify(batch);
       }

@@ -7,6 +7,7 @@
 #include "nodes/sinks/sinks.h"
 #include "nodes/sinks/template.h"
 #include "protocol/mqtt/client.h"
+#include "protocol/mqtt/topic.h"
 
 namespace headwater {
 namespace {
@@ -131,6 +132,19 @@ std::unique_ptr<Sink> make_mqtt_sink(const MqttSinkOptions& options, const confi
   if (!topic) {
     diagnostics.error(option_node(node, "topic"), topic.error().text());
     good = false;
+  } else {
+    std::string sample;
+    Row row;
+    row.topic = "topic";
+    row.device = "device";
+    topic->fill(row, sample);
+    if (!mqtt::valid_topic_name(sample)) {
+      diagnostics.error(option_node(node, "topic"),
+                        fmt::format("'{}' is not a topic name: alerts go to one topic, without + "
+                                    "and #",
+                                    options.topic));
+      good = false;
+    }
   }
   good = check_client_tls(options.tls, node, diagnostics) && good;
   if (!good) {

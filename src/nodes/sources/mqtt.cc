@@ -7,6 +7,7 @@
 #include "io/loop.h"
 #include "nodes/expression.h"
 #include "protocol/mqtt/client.h"
+#include "protocol/mqtt/topic.h"
 #include "telemetry/log.h"
 
 namespace headwater {
@@ -199,6 +200,16 @@ SourceSet make_mqtt_source(const MqttSourceOptions& options, const config::Node&
   if (Status applied = mqtt::apply_url(options.url, &client); !applied) {
     diagnostics.error(option_node(node, "url"), applied.error().text());
     set.good = false;
+  }
+  for (std::size_t i = 0; i < options.topics.size(); ++i) {
+    if (!mqtt::valid_topic_filter(options.topics[i])) {
+      const config::Node& list = option_node(node, "topics");
+      diagnostics.error(i < list.items().size() ? list.items()[i] : list,
+                        fmt::format("'{}' is not a topic filter: + stands for a level, # for the "
+                                    "last ones",
+                                    options.topics[i]));
+      set.good = false;
+    }
   }
   set.good = check_client_tls(options.tls, node, diagnostics) && set.good;
   if (set.good && !context.loops.empty()) {

@@ -108,6 +108,22 @@ class MqttListen final : public Source, public Checkpointed, public Refusing, pu
   std::size_t connections() const override {
     return static_cast<std::size_t>(listener_.stats().connections);
   }
+  std::vector<std::pair<std::string, std::uint64_t>> closed() const override {
+    const mqtt::ListenerStats stats = listener_.stats();
+    std::vector<std::pair<std::string, std::uint64_t>> out;
+    const auto add = [&](std::string_view reason, std::uint64_t count) {
+      if (count != 0) {
+        out.emplace_back(reason, count);
+      }
+    };
+    add("refused_credentials", stats.refused_credentials);
+    add("refused_full", stats.refused_full);
+    add("refused_other", stats.refused_other);
+    for (std::size_t i = 0; i < stats.closed.size(); ++i) {
+      add(mqtt::reason_name(static_cast<mqtt::Reason>(0x80 + i)), stats.closed[i]);
+    }
+    return out;
+  }
 
   std::uint64_t subscriptions() const override { return listener_.stats().subscriptions; }
   std::uint64_t refused_subscriptions() const override {
@@ -227,7 +243,7 @@ SourceSet make_mqtt_listen(const MqttListenOptions& options, const config::Node&
   }
   auto opened = mqtt::ListenerGroup::open(listener_options(options), context.loops);
   if (!opened) {
-    diagnostics.error(node, opened.error().text());
+    diagnostics.error(option_node(node, "address"), opened.error());
     return set;
   }
   const std::shared_ptr<mqtt::ListenerGroup> group = std::move(*opened);

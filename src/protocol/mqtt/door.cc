@@ -17,6 +17,7 @@ namespace {
 // holds a client id, a will and a token of a few KiB.
 constexpr std::size_t kMaxConnectBytes = 64 * 1024;
 constexpr std::size_t kMaxClientId = 512;
+constexpr std::uint32_t kLeastForReasons = 256;  // maximum packet size that holds any of them
 constexpr std::uint16_t kReceiveMaximum311 = 16;
 constexpr int kAcceptsPerRound = 64;
 constexpr Nanos kAcceptRetry = std::chrono::milliseconds(100);
@@ -249,7 +250,7 @@ void Door::read_connect(Knock& knock) {
       return drop(knock);
     }
     knock.admission.emplace().version = connect.version;
-    return refuse(knock, fault.reason, counts_.refused_other);
+    return refuse(knock, fault.reason, counts_.refused_other, fault.why);
   }
 }
 
@@ -279,17 +280,20 @@ void Door::judge(Knock& knock, const Connect& connect, std::size_t connect_size)
   const std::string password(connect.password.value_or(std::string_view()));
   const bool has_username = connect.username.has_value();
   if (connect.properties.authentication_method) {
-    return refuse(knock, Reason::kBadAuthenticationMethod, counts_.refused_credentials);
+    return refuse(knock, Reason::kBadAuthenticationMethod, counts_.refused_credentials,
+                  "there is no authentication method; use a password or a certificate");
   }
   if (admission.client_id.size() > kMaxClientId ||
       (admission.client_id.empty() && connect.version == Version::k311 && !connect.clean_start)) {
-    return refuse(knock, Reason::kClientIdNotValid, counts_.refused_other);
+    return refuse(knock, Reason::kClientIdNotValid, counts_.refused_other,
+                  admission.client_id.empty() ? "a session that is kept needs a client id"
+                                              : "the client id is longer than 512 bytes");
   }
   if (admission.client_id.empty()) {
     admission.client_id = random_client_id();
     admission.assigned = true;
     if (admission.client_id.empty()) {
-      return refuse(knock, Reason::kServerUnavailable, counts_.refused_other);
+      return refuse(knock, Reason::kServerUnavailable, counts_.refused_other, "no random bytes");
     }
   }
   knock.bytes.erase(0, connect_size);
@@ -311,7 +315,8 @@ void Door::judge(Knock& knock, const Connect& connect, std::size_t connect_size)
         return;
       }
       if (!right) {
-        return refuse(*found->second, Reason::kBadCredentials, counts_.refused_credentials);
+        return refuse(*found->second, Reason::kBadCredentials, counts_.refused_credentials,
+                      "the user name or password is wrong");
       }
       found->second->admission->verified = true;
       admit(*found->second);
@@ -321,7 +326,8 @@ void Door::judge(Knock& knock, const Connect& connect, std::size_t connect_size)
       return admit(knock);
     }
     if (answer == Authenticator::Answer::kBusy) {
-      refuse(knock, Reason::kServerBusy, counts_.refused_other);
+      refuse(knock, Reason::kServerBusy, counts_.refused_other,
+             "too many passwords are being checked; try again");
     }
     return;
   }
@@ -329,7 +335,8 @@ void Door::judge(Knock& knock, const Connect& connect, std::size_t connect_size)
       options_.anonymous == Anonymous::kYes ||
       (options_.anonymous == Anonymous::kLoopback && !authenticator_ && knock.loopback);
   if (!anonymous) {
-    return refuse(knock, Reason::kNotAuthorized, counts_.refused_credentials);
+    return refuse(knock, Reason::kNotAuthorized, counts_.refused_credentials,
+                  "a user name and password are needed");
   }
   admit(knock);
 }
@@ -341,7 +348,8 @@ void Door::admit(Knock& knock) {
   }
   if (options_.client_id_is_username &&
       (!admission.verified || admission.client_id != admission.username)) {
-    return refuse(knock, Reason::kClientIdNotValid, counts_.refused_credentials);
+    return refuse(knock, Reason::kClientIdNotValid, counts_.refused_credentials,
+                  "the client id must be the user name");
   }
   if (knock.watched) {
     loop_.unwatch(knock.stream.fd());
@@ -354,14 +362,19 @@ void Door::admit(Knock& knock) {
   admit_(std::move(going));
 }
 
-void Door::refuse(Knock& knock, Reason reason, std::atomic<std::uint64_t>& count) {
+void Door::refuse(Knock& knock, Reason reason, std::atomic<std::uint64_t>& count,
+                  std::string_view why) {
   count.fetch_add(1, std::memory_order_relaxed);
   if (knock.watched) {
     loop_.unwatch(knock.stream.fd());
     knock.watched = false;
   }
   std::string answer;
-  encode(answer, knock.admission->version, Connack{.reason = reason});
+  Connack refusal{.reason = reason};
+  if (knock.admission->max_packet >= kLeastForReasons) {
+    refusal.properties.reason_string = why;
+  }
+  encode(answer, knock.admission->version, refusal);
   lingering_.close(std::move(knock.stream), answer);
   drop(knock);
 }

@@ -103,7 +103,8 @@ class Door {
   void read_connect(Knock& knock);
   void judge(Knock& knock, const Connect& connect, std::size_t connect_size);
   void admit(Knock& knock);
-  void refuse(Knock& knock, Reason reason, std::atomic<std::uint64_t>& count);
+  // `why` goes to clients of MQTT 5.
+  void refuse(Knock& knock, Reason reason, std::atomic<std::uint64_t>& count, std::string_view why);
   void drop(Knock& knock);
   void sweep();
 
