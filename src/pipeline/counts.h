@@ -50,7 +50,7 @@ struct ScoringCounts {
   Count failed;    // batches a stage could not treat, and alerts too large for the store
   Count alerts;    // alerts, and alarm episodes raised
   Count cleared;   // alarm episodes cleared
-  Count offline;  // alerts of devices that have gone; their rows are among the unscored
+  Count offline;   // alerts of devices that have gone; their rows are among the unscored
   Count pending_rows;  // appended, waiting for their score in memory
   Count behind_rows;   // appended, to be read back from the spool for their score
 };
