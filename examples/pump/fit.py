@@ -5,8 +5,8 @@
 
 Squared Mahalanobis distance of the features from those rows, with Ledoit-Wolf shrinkage; score = 1 - exp(ln(0.2) ·
 distance² / limit), so that 0.8 is the limit. The limit is the 99 % quantile of those rows, raised by the factor by which a
-fit on their first 70 % was exceeded on their last 30 %. Arithmetic and file format come from demo/ of the repository, of
-which this folder must be a part. Only Python's standard library.
+fit on their first 70 % was exceeded on their last 30 %. Arithmetic and file format are demo/detector.py and
+demo/onnx_file.py of the repository; in a copy of this folder, put both files beside this one. Only Python's standard library.
 """
 
 import collections
@@ -17,8 +17,11 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent / "demo"))
-import detector  # noqa: E402
-import onnx_file  # noqa: E402
+try:
+    import detector
+    import onnx_file
+except ModuleNotFoundError as missing:
+    raise SystemExit(f"fit.py: {missing.name}.py is not here; copy demo/detector.py and demo/onnx_file.py beside fit.py") from None
 
 # As in edge.yaml: column, aggregate, signal, seconds, least number of values.
 FEATURES = [

@@ -10,7 +10,7 @@ import unittest
 import harness
 
 DOCUMENTS = [harness.ROOT / "README.md", harness.ROOT / "AGENTS.md", *harness.ROOT.glob("demo/*.md"),
-             *harness.ROOT.glob("docs/**/*.md")]
+             *harness.ROOT.glob("examples/**/*.md"), *harness.ROOT.glob("docs/**/*.md")]
 
 
 def configs(document):

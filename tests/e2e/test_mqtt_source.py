@@ -4,6 +4,7 @@ import json
 import pathlib
 import random
 import shutil
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -142,6 +143,15 @@ class MqttSource(unittest.TestCase):
                 client.release(packet.packet_id)
             complete += packet.kind == PUBCOMP
         client.close()
+
+    def test_attempts_that_fail_for_the_same_reason_are_one_line_of_the_log(self):
+        with socket.create_server(("127.0.0.1", 0)) as door, Edge(CONFIG % (door.getsockname()[1], 1, "5")) as edge:
+            door.settimeout(30)
+            for _ in range(5):
+                door.accept()[0].close()
+            wait_for("told", lambda: any('msg="not connected" source=line' in line for line in edge.log))
+            edge.stop()
+            self.assertEqual(sum('msg="not connected"' in line for line in edge.log), 1)
 
     def test_a_restart_of_the_broker_is_survived(self):
         with Edge(CONFIG % (self.broker.port, 1, "5")) as edge:

@@ -126,19 +126,20 @@ class MqttSource final : public Source, public Checkpointed {
 
   // Into the log, once a change: attempts that fail for the same reason are one line.
   void tell_connection() {
-    const bool connected = client_->state() == mqtt::ClientState::kConnected;
-    const std::string& error = client_->last_error();
-    if (connected == told_connected_ && (connected || error == told_error_)) {
+    if (client_->state() == mqtt::ClientState::kConnected) {
+      if (!std::exchange(told_connected_, true)) {
+        told_error_.clear();
+        log::info("connected", {{"source", name_},
+                                {"broker", fmt::format("{}:{}", options_.host, options_.port)},
+                                {"client_id", options_.client_id}});
+      }
       return;
     }
-    told_connected_ = connected;
-    told_error_ = connected ? std::string() : error;
-    const std::string broker = fmt::format("{}:{}", options_.host, options_.port);
-    if (connected) {
-      log::info("connected",
-                {{"source", name_}, {"broker", broker}, {"client_id", options_.client_id}});
-    } else if (!error.empty()) {
-      log::warn("not connected", {{"source", name_}, {"broker", broker}, {"error", error}});
+    told_connected_ = false;
+    const std::string& error = client_->last_error();  // empty during an attempt
+    if (!error.empty() && error != told_error_) {
+      told_error_ = error;
+      log::warn("not connected", {{"source", name_}, {"error", error}});
     }
   }
 
