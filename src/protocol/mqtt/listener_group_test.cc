@@ -1,6 +1,7 @@
 // Several workers behind one listening socket.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -89,6 +90,81 @@ TEST(ListenerGroup, AClientLivesOnTheWorkerOfItsId) {
   }
   EXPECT_EQ(total, 2U * kClients);
   group.reset();
+}
+
+TEST(ListenerGroup, CommandsFromAnotherThreadReachClientsOfEveryWorker) {
+  constexpr std::size_t kWorkers = 3;
+  constexpr int kClients = 12;
+  ListenerOptions options = loopback();
+  for (const std::string_view pattern : {"commands/%c/#", "commands/dev-%c/#"}) {
+    options.commands = pattern;  // by worker, and to all of them
+    std::vector<std::unique_ptr<io::Loop>> loops;
+    std::vector<io::Loop*> pointers;
+    for (std::size_t i = 0; i < kWorkers; ++i) {
+      loops.push_back(*io::Loop::create());
+      pointers.push_back(loops.back().get());
+    }
+    auto group = *ListenerGroup::open(options, pointers);
+    group->start();
+    std::vector<std::thread> threads;
+    for (std::size_t i = 0; i < kWorkers; ++i) {
+      loops[i]->at_round_end([listener = &group->worker(i)] {
+        Arena arena;
+        std::vector<Publish> out;
+        return listener->take(100, arena, out);
+      });
+      threads.emplace_back([loop = loops[i].get()] { loop->run(); });
+    }
+    std::atomic<int> ended{0};
+    std::vector<io::Fd> clients;
+    for (int i = 0; i < kClients; ++i) {
+      auto fd = io::connect_tcp(*io::numeric_address("127.0.0.1", group->port()));
+      ASSERT_TRUE(fd);
+      pollfd wait{fd->get(), POLLOUT, 0};
+      ASSERT_EQ(::poll(&wait, 1, 5000), 1);
+      const std::string id = std::to_string(i);
+      const std::string own =
+          (pattern == "commands/%c/#" ? "commands/" : "commands/dev-") + id + "/stop";
+      Connect connect;
+      connect.version = Version::k311;
+      connect.client_id = id;
+      Subscribe subscribe{.packet_id = 1};
+      subscribe.subscriptions.push_back({own, 0, false, false, 0});
+      std::string bytes;
+      encode(bytes, connect);
+      encode(bytes, Version::k311, subscribe);
+      ASSERT_EQ(::send(fd->get(), bytes.data(), bytes.size(), 0),
+                static_cast<ssize_t>(bytes.size()));
+      auto command = std::make_shared<Command>();
+      command->topic = own;
+      command->payload = "x";
+      command->until = io::mono_now() + std::chrono::minutes(1);
+      command->on_end = [&ended] { ++ended; };
+      group->send(command);  // before the client has subscribed, or after
+      std::string answer;
+      const std::size_t whole = 4 + 5 + 2 + 2 + own.size() + 1;  // CONNACK, SUBACK, PUBLISH
+      while (answer.size() < whole) {
+        pollfd readable{fd->get(), POLLIN, 0};
+        ASSERT_EQ(::poll(&readable, 1, 10'000), 1);
+        std::array<char, 64> chunk{};
+        const ssize_t got = recv(fd->get(), chunk.data(), chunk.size(), 0);
+        ASSERT_GT(got, 0);
+        answer.append(chunk.data(), static_cast<std::size_t>(got));
+      }
+      EXPECT_EQ(answer.size(), whole);
+      EXPECT_NE(answer.find(own + "x"), std::string::npos);
+      EXPECT_EQ(command->state.load(), CommandState::kDelivered);
+      clients.push_back(*std::move(fd));
+    }
+    EXPECT_EQ(ended.load(), kClients);
+    for (const auto& loop : loops) {
+      loop->stop();
+    }
+    for (std::thread& thread : threads) {
+      thread.join();
+    }
+    group.reset();
+  }
 }
 
 TEST(ListenerGroup, NamesWhatIsWrongWithItsOptions) {
