@@ -1,6 +1,8 @@
 #include "compute/csv_json.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdlib>
 
 #include "base/strings.h"
 
@@ -42,13 +44,26 @@ bool is_json_number(std::string_view text) {
   return at == text.size();
 }
 
+namespace {
+
+// Whether a float64 can hold it: JSON has "1e999", its readers mostly do not.
+bool in_range(std::string_view number) {
+  constexpr std::size_t kAlwaysDigits = 308;
+  if (number.size() <= kAlwaysDigits && number.find_first_of("eE") == std::string_view::npos) {
+    return true;
+  }
+  return std::isfinite(std::strtod(std::string(number).c_str(), nullptr));
+}
+
+}  // namespace
+
 void append_csv_value(std::string& out, std::string_view cell, bool as_text) {
   const std::string_view text = trim(cell);
   if (text.empty()) {
     out += "null";
   } else if (as_text) {
     append_json_string(out, cell);
-  } else if (is_json_number(text)) {
+  } else if (is_json_number(text) && in_range(text)) {
     out += text;
   } else if (text == "true" || text == "True") {
     out += "true";

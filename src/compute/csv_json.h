@@ -4,9 +4,9 @@
 //   HW_TRY(objects.append(row, text));       // {"device_id":"m1","temperature":21.5,"note":null}
 //
 // A cell, without white space around it: a JSON number stays the number it is, digit by digit; true
-// and false (also True, False) are bools; an empty cell, NaN and nan are null; all else is a
-// string. Cells of columns that are declared `string` are strings whatever they look like, so that
-// "007", "12" and "A12" stay one type.
+// and false (also True, False) are bools; an empty cell, NaN and nan are null; all else, and a
+// number beyond float64, is a string. Cells of columns that are declared `string` are strings
+// whatever they look like, so that "007", "12" and "A12" stay one type.
 #pragma once
 
 #include <cstddef>

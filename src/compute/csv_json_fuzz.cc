@@ -19,6 +19,18 @@ void require(bool condition, const char* what) {
   }
 }
 
+// Beyond 64 bits: JSON, but not to simdjson's DOM.
+bool has_big_integer(std::string_view json) {
+  std::size_t digits = 0;
+  for (const char c : json) {
+    digits = c >= '0' && c <= '9' ? digits + 1 : 0;
+    if (digits > 18) {
+      return true;
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
@@ -41,9 +53,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
             return;
           }
           simdjson::dom::object object;
-          require(parser.parse(simdjson::padded_string(piece)).get_object().get(object) ==
-                      simdjson::SUCCESS,
-                  "a record does not become a JSON object");
+          if (parser.parse(simdjson::padded_string(piece)).get_object().get(object) !=
+              simdjson::SUCCESS) {
+            require(has_big_integer(piece), "a record does not become a JSON object");
+            return;
+          }
           fields = fields == 0 ? object.size() : fields;
           require(object.size() == fields, "another number of fields than of columns");
         });

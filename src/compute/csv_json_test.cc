@@ -37,7 +37,9 @@ TEST(CsvJson, NumbersKeepTheirDigitsAndAllElseHasOneMeaning) {
   EXPECT_EQ(value("-0.0"), "-0.0");
   EXPECT_EQ(value(" 1e5 "), "1e5");
   EXPECT_EQ(value("12345678901234567890"), "12345678901234567890");
-  for (const char* text : {"007", "+1", ".5", "1.", "0x1F", "1e", "-", "--1", "1,5", "infinity"}) {
+  EXPECT_EQ(value("1e-999"), "1e-999");
+  for (const char* text :
+       {"007", "+1", ".5", "1.", "0x1F", "1e", "-", "--1", "1,5", "infinity", "1e999", "-1e999"}) {
     EXPECT_EQ(value(text), "\"" + std::string(text) + "\"");
   }
   EXPECT_EQ(value("true"), "true");
