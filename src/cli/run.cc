@@ -94,7 +94,10 @@ int run(const RunFlags& flags) {
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  // Errors of the write that meets them, not ends of the process: a peer that is gone, a file size
+  // limit.
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
 
   telemetry::Registry metrics;
   const auto process_metrics = telemetry::register_process_metrics(metrics);

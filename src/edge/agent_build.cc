@@ -89,15 +89,18 @@ Status open_store(Agent::Parts& parts) {
   const EdgeConfig& config = parts.plan->config();
   HW_TRY(io::real_files().make_dir(config.edge.data_dir.text));
   parts.spool = HW_TRY(Spool::open(io::real_files(), spool_options(config)));
-  parts.spool->on_commit([fanout = parts.fanout](Ticket upto, const Status&) {
-    const std::lock_guard lock(fanout->mutex);
-    for (Worker* worker : fanout->workers) {
-      worker->committed(upto);
-    }
-    if (fanout->uplink != nullptr) {
-      fanout->uplink->committed();
-    }
-  });
+  parts.spool->on_commit(
+      [fanout = parts.fanout, &health = parts.health, refused = std::make_shared<bool>(false)](
+          Ticket upto, const Status& committed) {
+        if (committed.ok() == *refused) {  // it changed
+          *refused = !committed.ok();
+          health.set_not_ready("store", *refused ? committed.error().text() : std::string_view());
+        }
+        const std::lock_guard lock(fanout->mutex);
+        for (Worker* worker : fanout->workers) {
+          worker->committed(upto);
+        }
+      });
   return {};
 }
 
