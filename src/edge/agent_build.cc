@@ -25,6 +25,7 @@ SpoolOptions spool_options(const EdgeConfig& config) {
   options.segment_bytes = config.store.segment.bytes;
   options.min_free = config.store.min_free.bytes;
   options.on_full = config.store.on_full;
+  options.write_budget = config.store.write_budget ? config.store.write_budget->bytes : 0;
   if (const Result<Nanos> delay = parse_duration(config.store.commit_delay)) {
     options.commit_delay = *delay;
   }

@@ -156,6 +156,7 @@ Json describe_store(const Spool& spool) {
           {"health_text", stats.health_text},
           {"bytes", stats.bytes},
           {"written_bytes", stats.written_bytes},
+          {"device_bytes", stats.device_bytes},
           {"segments", stats.segments},
           {"commits", stats.commits},
           {"frames", stats.frames},
@@ -335,6 +336,8 @@ void register_metrics(Agent::Parts& parts) {
           [spool] { return spool->stats().commits; });
   counter("headwater_store_written_bytes_total", "Bytes written to the disk.", {},
           [spool] { return spool->stats().written_bytes; });
+  counter("headwater_store_device_bytes_total", "Bytes of the 4 KiB blocks that commits touched.",
+          {}, [spool] { return spool->stats().device_bytes; });
   gauge("headwater_store_commit_p99_seconds", "99th percentile of the last commits.", {},
         [spool] { return static_cast<double>(spool->stats().commit_p99.count()) * 1e-9; });
   for (const Lane lane : kAllLanes) {

@@ -13,6 +13,9 @@ namespace {
 constexpr double kRowBytes = 24;
 constexpr double kDecisionBytes = 9;
 constexpr double kBlockBytes = 4096;
+// Headers of two frames, the heads of their entries, cursor and next sequences, padding.
+constexpr double kCommitBytes = 300;
+constexpr double kMostWindow = 0.020;
 constexpr double kSecondsPerDay = 86'400;
 // With commit_delay auto: a commit and its wait on a disk of ordinary speed.
 constexpr double kAutoWindow = 0.002;
@@ -43,11 +46,18 @@ double bytes_per_day(const Plan& plan, const ExpectedLoad& load) {
   const Result<Nanos> delay = parse_duration(plan.config().store.commit_delay);
   const double window =
       std::max(delay ? static_cast<double>(delay->count()) * 1e-9 : kAutoWindow, 0.0005);
-  const double commits = std::min(load.readings_per_second, 1 / window);
   const double payload =
       load.readings_per_second * (load.reading_bytes + kRowBytes + kDecisionBytes);
-  // A commit rewrites the block that the last one ended in: on average half a block each.
-  return (payload + commits * kBlockBytes / 2) * kSecondsPerDay;
+  // A commit writes the block again that the last one ended in.
+  const double each = kBlockBytes + kCommitBytes;
+  double commits = std::min(load.readings_per_second, 1 / window);
+  if (!delay && plan.config().store.write_budget) {
+    const double budget =
+        static_cast<double>(plan.config().store.write_budget->bytes) / kSecondsPerDay;
+    const double most = std::max((budget - payload) / each, 1 / kMostWindow);
+    commits = std::min(commits, most);
+  }
+  return (payload + commits * each) * kSecondsPerDay;
 }
 
 std::string describe_plan(const Plan& plan, const ExpectedLoad& load) {

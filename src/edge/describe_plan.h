@@ -14,8 +14,8 @@ struct ExpectedLoad {
 };
 
 // Bytes that the spool writes in a day under that load. Per reading: its bytes and about 24 of the
-// row (docs/formats/spool.md), 9 of its decision; per commit: two frames rounded up to the disk's 4
-// KiB block. A commit takes what arrives in its window.
+// row (docs/formats/spool.md), 9 of its decision; per commit: about 300 of headers, and the 4 KiB
+// block that the one before ended in, written again. A commit takes what arrives in its window.
 double bytes_per_day(const Plan& plan, const ExpectedLoad& load);
 
 std::string describe_plan(const Plan& plan, const ExpectedLoad& load);

@@ -43,6 +43,7 @@ struct StoreConfig {
   config::ByteSize min_free{std::uint64_t{64} << 20};
   OnFull on_full = OnFull::kShedOldest;
   std::string commit_delay = "auto";
+  std::optional<config::ByteSize> write_budget;
   Status validate() const;
 };
 
@@ -194,7 +195,15 @@ inline constexpr auto kSchema<StoreConfig> = schema<StoreConfig>(
         {.name = "commit_delay",
          .doc = "How long a commit waits for more rows to share it: `auto` adapts to the disk and "
                 "is never above 20ms; or a duration, 0s to commit at once.",
-         .example = "auto"}));
+         .example = "auto"}),
+    field(
+        &StoreConfig::write_budget,
+        {.name = "write_budget",
+         .doc = "What commits may write in a day, in blocks of 4 KiB: flash wears. With "
+                "`commit_delay: auto` they wait up to 20ms to keep to it; `headwater check` tells "
+                "what is written.",
+         .unit = "a day",
+         .example = "20GiB"}));
 
 template <>
 inline constexpr auto kSchema<HealthConfig> = schema<HealthConfig>(

@@ -231,7 +231,7 @@ model anomaly: MODEL ()" +
   output output: )" + model.outputs().front().text +
                       R"(
 loss window: none; what a source was told "got it" about is on disk
-writes about 1.88 GB a day at 10 readings/s of 100 bytes; the store holds 2GiB of it
+writes about 3.91 GB a day at 10 readings/s of 100 bytes; the store holds 2GiB of it
 )");
 }
 

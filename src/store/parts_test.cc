@@ -1,6 +1,8 @@
 // The small parts: gap list, commit pacer, fsck, read-only views.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "store/commit_pacer.h"
 #include "store/fsck.h"
 #include "store/gap_list.h"
@@ -66,7 +68,9 @@ TEST(GapList, StaysBoundedAndKeepsTheCount) {
 
 TEST(CommitPacer, WaitsAboutASyncWhenQuietAndNeverLong) {
   CommitPacer pacer(std::nullopt);
-  const auto sync = [&](std::int64_t at, Nanos took) { pacer.record({at}, MonoTime{at} + took); };
+  const auto sync = [&](std::int64_t at, Nanos took) {
+    pacer.record({at}, MonoTime{at} + took, 4096);
+  };
   std::int64_t at = 1'000'000'000;
   for (int i = 0; i < 100; ++i) {
     sync(at += 10'000'000, std::chrono::microseconds(200));
@@ -87,9 +91,35 @@ TEST(CommitPacer, WaitsAboutASyncWhenQuietAndNeverLong) {
   EXPECT_EQ(pacer.window({at + 300'100'000}), std::chrono::milliseconds(20));
 }
 
+TEST(CommitPacer, KeepsToAWriteBudgetAsLongAsNobodyWaitsMoreThan20Milliseconds) {
+  // 1,000 rows a second of 100 bytes on a disk that syncs at once.
+  const auto run = [](double budget, double seconds) {
+    CommitPacer pacer(std::nullopt, budget);
+    std::int64_t now = 1;
+    double written = 0;
+    const auto end = static_cast<std::int64_t>(seconds * 1e9);
+    while (now < end) {
+      const Nanos window = pacer.window({now});
+      EXPECT_LE(window, std::chrono::milliseconds(20));
+      const std::int64_t begin = now + window.count();
+      const double rows = 1 + std::floor(static_cast<double>(window.count()) * 1e-6);
+      const std::uint64_t device = 4096 + static_cast<std::uint64_t>(rows * 100);
+      pacer.record({begin}, {begin + 100'000}, device);
+      written += static_cast<double>(device);
+      now = begin + 1'000'000;
+    }
+    return written / seconds;
+  };
+  const double free = run(0, 300);
+  EXPECT_GT(free, 2'000'000);
+  EXPECT_NEAR(run(1'000'000, 300) / 1'000'000, 1, 0.25) << "the first minute's worth comes on top";
+  const double least = run(1000, 300);
+  EXPECT_NEAR(least, 4096 / 0.021 + 100'000, 20'000) << "20 ms apart: no wait is longer";
+}
+
 TEST(CommitPacer, AFixedDelayIsTaken) {
   CommitPacer pacer(std::chrono::milliseconds(5));
-  pacer.record({0}, {1'000'000'000});
+  pacer.record({0}, {1'000'000'000}, 4096);
   EXPECT_EQ(pacer.window({1}), std::chrono::milliseconds(5));
   EXPECT_EQ(CommitPacer(Nanos{0}).window({1}), Nanos{0});
 }

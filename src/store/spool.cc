@@ -74,7 +74,9 @@ std::string_view spool_health_name(SpoolHealth health) {
 }
 
 SpoolCore::SpoolCore(io::Files& files, SpoolOptions options)
-    : files_(files), options_(std::move(options)), pacer_(options_.commit_delay) {
+    : files_(files),
+      options_(std::move(options)),
+      pacer_(options_.commit_delay, static_cast<double>(options_.write_budget) / 86'400) {
   // Four fit at least: the active one, two behind it, and the spare.
   const std::uint64_t quarter = options_.max_bytes / 4 / format::kPageBytes * format::kPageBytes;
   options_.segment_bytes =

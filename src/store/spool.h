@@ -53,6 +53,9 @@ struct SpoolOptions {
   // How long the first frame of a commit waits for others. Unset: adapts to the measured commit
   // time (never above 20 ms). Zero: at once; what arrives while a sync runs joins the next.
   std::optional<Nanos> commit_delay;
+  // Bytes of the device that commits may write in a day: they wait for it, and for each other, up
+  // to 20 ms. 0: no limit.
+  std::uint64_t write_budget = 0;
   // Frames that wait for the disk, in memory. Beyond it submit() answers kExhausted.
   std::size_t max_queue_bytes = std::size_t{32} << 20;
   // Writes zeros through a new segment ahead of use: commits are then as fast as in a recycled
@@ -90,6 +93,7 @@ struct SpoolStats {
   std::uint64_t bytes = 0;  // of the files, with the spare
   std::uint64_t segments = 0;
   std::uint64_t written_bytes = 0;  // to the disk by this process, headers and checkpoints included
+  std::uint64_t device_bytes = 0;   // blocks of 4 KiB that this touched, counted at each sync
   std::uint64_t commits = 0;
   std::uint64_t frames = 0;
   std::uint64_t queued_bytes = 0;

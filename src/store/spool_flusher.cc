@@ -20,6 +20,12 @@ constexpr std::size_t kMostBufferBytes = 4 * 1024 * 1024;
 // Waits of tens of microseconds: the default slack of 50 us would double them.
 constexpr unsigned long kTimerSlackNanos = 2000;
 
+// Bytes of the 4 KiB blocks that [at, at + bytes) touches.
+std::uint64_t blocks(std::uint64_t at, std::uint64_t bytes) {
+  constexpr std::uint64_t kBlock = 4096;
+  return bytes == 0 ? 0 : ((at + bytes - 1) / kBlock - at / kBlock + 1) * kBlock;
+}
+
 std::chrono::steady_clock::time_point to_steady(MonoTime at) {
   return std::chrono::steady_clock::time_point(Nanos{at.ns});
 }
@@ -175,11 +181,13 @@ Status SpoolCore::write_frames(std::size_t from, std::size_t to) {
   committed_frame_ += headers.size();
   {
     const std::lock_guard guard(state_mutex_);
+    const std::uint64_t device = blocks(active_->end, bytes);
     active_->end.store(active_->end + bytes, std::memory_order_release);
     stats_.written_bytes += bytes;
+    stats_.device_bytes += device;
     ++stats_.commits;
     stats_.frames += headers.size();
-    pacer_.record(began, ended);
+    pacer_.record(began, ended, device);
   }
   return {};
 }
