@@ -201,7 +201,9 @@ TEST(Client, SaysWhyItCannotConnect) {
   Server strict(closed);
   auto refused = opened(towards(strict.port()), *strict.loop);
   ASSERT_TRUE(strict.until([&] { return !refused->last_error().empty(); }));
-  EXPECT_EQ(refused->last_error(), "the broker refused the connection: not_authorized");
+  EXPECT_EQ(refused->last_error(),
+            "the broker refused the connection: not_authorized: a user name and password are "
+            "needed");
 }
 
 TEST(Client, ResolvesNamesOffTheLoop) {
