@@ -12,7 +12,7 @@ namespace {
 // Why `text` cannot be a device; empty if it can.
 std::string_view objection(std::string_view text) {
   if (text.empty()) {
-    return "empty";
+    return "missing or empty";
   }
   if (text.size() > DeviceResolver::kMaxDeviceBytes) {
     return "too long";

@@ -54,7 +54,7 @@ TEST_F(Device, ComesFromALevelOfTheTopic) {
   EXPECT_EQ(batch.row(1).device, "press-8");
   ASSERT_EQ(failures.size(), 2U);
   EXPECT_EQ(failures[0].row, 2U);
-  EXPECT_EQ(failures[0].reason, "no device: topic level 1 is empty");
+  EXPECT_EQ(failures[0].reason, "no device: topic level 1 is missing or empty");
   EXPECT_EQ(batch.row(2).flags, kRowUndecoded);
   EXPECT_EQ(stats.missing, 2U);
   EXPECT_EQ(stats.dead_letter, 2U);
@@ -79,7 +79,7 @@ TEST_F(Device, ComesFromAField) {
   batch.row(1).flags = 0;
   resolve(*parse_device("number"));
   EXPECT_EQ(batch.row(0).device, "42");
-  EXPECT_EQ(failures[0].reason, "no device: field 'number' is empty");
+  EXPECT_EQ(failures[0].reason, "no device: field 'number' is missing or empty");
 }
 
 TEST_F(Device, IsReplacedWhereItIsMissing) {
