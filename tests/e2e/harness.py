@@ -18,7 +18,7 @@ from raw_mqtt import PUBACK, RawClient, connect_packet
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SHARED = ROOT.parent / "shared"
-PROGRAM = os.environ.get("HW_PROGRAM", str(ROOT / "build/dev/headwater"))
+PROGRAM = os.path.abspath(os.environ.get("HW_PROGRAM", ROOT / "build/dev/headwater"))  # edges run in folders of their own
 DEADLINE_S = 60
 
 

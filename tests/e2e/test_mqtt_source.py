@@ -144,6 +144,18 @@ class MqttSource(unittest.TestCase):
             complete += packet.kind == PUBCOMP
         client.close()
 
+    def test_a_sink_of_the_same_name_is_another_client(self):
+        config = (CONFIG % (self.broker.port, 1, "5")).replace('[{filter: {when: "v < 1000000.0"}}]',
+                                                               '[{decide: {alert_when: "v >= 0.0"}}], alerts: [line]')
+        sink = f'sinks: {{line: {{type: mqtt, url: "mqtt://127.0.0.1:{self.broker.port}", topic: alerts}}}}\n'
+        with Edge(config + sink) as edge:
+            self.connected(edge)
+            self.publish(1, 100)
+            wait_for("all alerts delivered", lambda: edge.status()["sinks"][0]["delivered"] == 100)
+            # Two clients of one id would take the session from each other for ever.
+            self.assertEqual(sum("msg=connected source=line" in line for line in edge.log), 1)
+            self.assertFalse([line for line in edge.log if "not connected" in line])
+
     def test_attempts_that_fail_for_the_same_reason_are_one_line_of_the_log(self):
         with socket.create_server(("127.0.0.1", 0)) as door, Edge(CONFIG % (door.getsockname()[1], 1, "5")) as edge:
             door.settimeout(30)

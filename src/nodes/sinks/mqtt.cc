@@ -150,8 +150,9 @@ std::unique_ptr<Sink> make_mqtt_sink(const MqttSinkOptions& options, const confi
   if (!good) {
     return nullptr;
   }
-  client.client_id =
-      options.client_id.empty() ? context.edge_id + "-" + context.name : options.client_id;
+  // Not the id of a source of the same name: a broker has one connection for each.
+  client.client_id = options.client_id.empty() ? context.edge_id + "-" + context.name + "-sink"
+                                               : options.client_id;
   if (options.username) {
     client.username = options.username;
   }
