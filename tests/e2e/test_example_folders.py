@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import unittest
 import urllib.error
 import urllib.request
@@ -196,13 +195,12 @@ class SharedBroker(unittest.TestCase):
             device = Device(("127.0.0.1", broker.port), "publisher")
             messages = [(f"sensors/press-{i % 5}/readings",
                          json.dumps({"id": f"m{i}", "temperature": 95.0 if i % 100 == 7 else 60.0})) for i in range(self.TOTAL)]
-            publisher = threading.Thread(target=device.publish_all, args=(messages, 50))
-            publisher.start()
+            device.publish_all(messages[:2000], 50)
             wait_for("both have a share", lambda: count(a) > 300 and count(b) > 300)
+            device.publish_all(messages[2000:4000], 50)   # the broker has them; what of them is at b, or on its way?
             b.kill()
             at_kill = count(a)
-            self.assertLess(len(device.acknowledged), self.TOTAL, "the kill came too late")
-            publisher.join()
+            device.publish_all(messages[4000:], 50)
             device.close()
             self.assertEqual(len(device.acknowledged), self.TOTAL)
             wait_for("the other goes on", lambda: count(a) >= at_kill + 100)
@@ -218,7 +216,6 @@ class SharedBroker(unittest.TestCase):
             self.assertEqual(sorted(ids()), sorted(f"m{i}" for i in range(self.TOTAL)), "each at one edge, once")
             hot = [json.loads(row["payload"])["raw_data"]["id"] for edge in (a, b) for row in edge.rows("alerts")]
             self.assertEqual(sorted(hot), sorted(f"m{i}" for i in range(self.TOTAL) if i % 100 == 7))
-
 
     def test_without_a_kept_session_the_other_gets_all_that_is_new(self):
         forget = ("session_expiry: 7d", "session_expiry: 0s\n    clean_start: true")
