@@ -44,6 +44,7 @@ struct BatchRow {
   Id128 identity;  // zero: none
   bool time_missing = false;
   bool late = false;
+  bool offline = false;  // a will: its client vanished; the payload is the will's
   std::string_view note;
   // Of a decided row; the others have their default.
   bool decided = false;

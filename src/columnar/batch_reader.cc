@@ -379,6 +379,7 @@ Status BatchReader::State::parse_row(Members members) {
   row.identity = members.has("id") ? members.id("id") : Id128{};
   row.time_missing = members.flag("time_missing");
   row.late = members.flag("late");
+  row.offline = members.flag("offline");
   row.note = members.optional_text("note");
   row.decided = members.has("score");
   if (row.decided) {

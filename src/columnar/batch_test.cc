@@ -159,7 +159,7 @@ TEST(Batch, GivesBackWhatWasWritten) {
 
   ASSERT_EQ(reader.next().value(), BatchItem::kRow);
   row = reader.row();
-  EXPECT_FALSE(row.decided || row.alerted || row.late);
+  EXPECT_FALSE(row.decided || row.alerted || row.late || row.offline);
   EXPECT_TRUE(row.time_missing);
   EXPECT_EQ(row.sender, "gw");
   EXPECT_EQ(row.payload, std::string_view("\0\xff", 2));

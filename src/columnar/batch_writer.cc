@@ -109,6 +109,9 @@ void BatchWriter::append_row(const BatchRow& row) {
   if (row.late) {
     out += ",\"late\":true";
   }
+  if (row.offline) {
+    out += ",\"offline\":true";
+  }
   if (!row.note.empty()) {
     append_text(out, "note", row.note);
   }

@@ -11,6 +11,7 @@
 #include "io/files.h"
 #include "nodes/decide/offline_json.h"
 #include "pipeline/state.h"
+#include "protocol/http/server_metrics.h"
 
 namespace headwater {
 namespace {
@@ -330,6 +331,14 @@ Status start_servers(Agent::Parts& parts) {
     }
     parts.admin_server =
         HW_TRY(http::Server::open(std::move(options), std::move(router)).with("admin.address"));
+  }
+  for (const http::Server* server : {parts.health_server.get(), parts.admin_server.get()}) {
+    if (server != nullptr) {
+      for (telemetry::Registry::Callback& one :
+           http::register_server_metrics(parts.metrics, *server)) {
+        parts.callbacks.push_back(std::move(one));
+      }
+    }
   }
   return {};
 }

@@ -287,6 +287,7 @@ Status LanePlan::build(std::uint64_t first, std::uint64_t last, BatchWriter& wri
         row.identity = read.row.identity;
         row.time_missing = (read.row.flags & kRowTimeMissing) != 0;
         row.late = (read.row.flags & kRowLate) != 0;
+        row.offline = (read.row.flags & kRowOffline) != 0;
         row.note = read.row.note;
         row.payload = read.row.payload;
         const Item* item = find(read.sequence);
