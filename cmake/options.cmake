@@ -8,6 +8,7 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 option(HW_TESTS "build unit and end-to-end tests" ON)
 option(HW_BENCHES "build bench programs" OFF)
 option(HW_FUZZERS "build libFuzzer targets (clang only)" OFF)
+option(HW_PLANT_BUGS "bugs that tests can switch on (src/base/planted.h)" ${HW_TESTS})
 set(HW_SANITIZE "" CACHE STRING "value of -fsanitize=, for example address,undefined")
 
 add_library(hw_flags INTERFACE)
@@ -16,6 +17,9 @@ target_compile_options(hw_flags INTERFACE -Wall -Wextra -Wconversion -Wshadow -W
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 reports false positives of these inside libstdc++ at -O2 (GCC bugs 105329, 105651).
   target_compile_options(hw_flags INTERFACE -Wno-restrict -Wno-maybe-uninitialized)
+endif()
+if(HW_PLANT_BUGS)
+  target_compile_definitions(hw_flags INTERFACE HW_PLANT_BUGS=1)
 endif()
 if(HW_SANITIZE)
   target_compile_options(hw_flags INTERFACE -fsanitize=${HW_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)

@@ -78,6 +78,7 @@ int main(int argc, char** argv) {
   headwater::add_reference(app, action);
   headwater::add_top(app, action);
   headwater::add_tap(app, action);
+  headwater::add_torture(app, action);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -18,6 +18,8 @@ std::int64_t read_clock(clockid_t clock) {
   return std::int64_t{at.tv_sec} * 1'000'000'000 + at.tv_nsec;
 }
 
+std::atomic<std::int64_t> wall_shift{0};
+
 constexpr std::size_t kFewTimers = 64;  // below it cancelled timers are left to their time
 
 // What epoll hands back: the descriptor and the generation of its watch.
@@ -31,7 +33,10 @@ MonoTime mono_now() {
   return {read_clock(CLOCK_MONOTONIC)};
 }
 WallTime wall_now() {
-  return {read_clock(CLOCK_REALTIME)};
+  return {read_clock(CLOCK_REALTIME) + wall_shift.load(std::memory_order_relaxed)};
+}
+void shift_wall_clock(Nanos by) {
+  wall_shift.store(by.count(), std::memory_order_relaxed);
 }
 
 Result<std::unique_ptr<Loop>> Loop::create() {

@@ -92,7 +92,10 @@ class Loop {
 
 // CLOCK_MONOTONIC now.
 MonoTime mono_now();
-// CLOCK_REALTIME now.
+// CLOCK_REALTIME now, and the shift.
 WallTime wall_now();
+// Any thread: from now on the wall clock of this process is off by so much. For tests and torture:
+// setting the real clock needs rights, and hits others.
+void shift_wall_clock(Nanos by);
 
 }  // namespace headwater::io

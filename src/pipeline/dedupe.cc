@@ -2,6 +2,7 @@
 
 #include <bit>
 
+#include "base/planted.h"
 #include "base/result.h"
 
 namespace headwater {
@@ -41,6 +42,16 @@ void DedupeSet::erase(const Id128& id) {
 }
 
 bool DedupeSet::insert(const Id128& id) {
+  if (planted(Bug::kForgottenIds)) {
+    return true;
+  }
+  if (planted(Bug::kHighWaterDedupe) && count_ != 0) {
+    if (id <= ring_[0]) {
+      return false;
+    }
+    erase(ring_[0]);
+    count_ = next_ = 0;
+  }
   if (table_.empty()) {
     ring_.resize(capacity_);
     table_.assign(std::bit_ceil(capacity_ * 2), kEmpty);

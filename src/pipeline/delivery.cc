@@ -4,6 +4,8 @@
 #include <array>
 #include <utility>
 
+#include "base/planted.h"
+
 namespace headwater {
 
 Delivery::Delivery(Parts parts) : parts_(std::move(parts)), trouble_("sink", parts_.name) {
@@ -183,19 +185,20 @@ void Delivery::move_cursor() {
     cursor_.set(in_flight_.front().sequence);
     in_flight_.pop_front();
   }
-  if (cursor_.get() != saved_cursor_ && io::mono_now() - last_save_ >= parts_.cursor_every) {
+  if ((cursor_.get() != saved_cursor_ || planted(Bug::kSinkCursorAhead)) && io::mono_now() - last_save_ >= parts_.cursor_every) {
     save_cursor();
   }
 }
 
 void Delivery::save_cursor() {
-  if (cursor_.get() == saved_cursor_) {
+  const std::uint64_t upto = planted(Bug::kSinkCursorAhead) ? read_upto_ : cursor_.get();
+  if (upto == saved_cursor_) {
     return;
   }
   transaction_.clear();
-  transaction_.cursor("sink/" + parts_.name, Lane::kAlerts, kAllStreams, cursor_.get());
+  transaction_.cursor("sink/" + parts_.name, Lane::kAlerts, kAllStreams, upto);
   if (parts_.spool->submit(transaction_)) {
-    saved_cursor_ = cursor_.get();
+    saved_cursor_ = upto;
     last_save_ = io::mono_now();
   }
 }

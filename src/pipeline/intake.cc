@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/planted.h"
 #include "pipeline/departures.h"
 #include "pipeline/scoring.h"
 #include "pipeline/state.h"
@@ -369,7 +370,7 @@ bool Intake::submit(BatchPool& pool) {
     frames_.resize(1);  // the buffers of a rare large batch
   }
   if (!pending_.empty()) {
-    on_commit(parts_.spool->committed());
+    on_commit(planted(Bug::kAcknowledgeAtSubmit) ? last_ticket_ : parts_.spool->committed());
   }
   return true;
 }

@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "base/planted.h"
 #include "io/loop.h"
 #include "pipeline/departures.h"
 #include "pipeline/state.h"
@@ -62,10 +63,13 @@ Status Scoring::restore() {
     }
   }
   find_stale_state();
+  // What a restart must replay is needed, whoever has received it.
+  parts_.spool->hold_for(cursor_name(), Lane::kReadings);
+  parts_.spool->hold_for(checkpoint_name(), Lane::kReadings);
   last_appended_ = spool.stats().lanes[index_of(Lane::kReadings)].next_sequence - 1;
   first_own_ = last_appended_ + 1;
   const std::uint64_t from = std::min(decided_, through_) + 1;
-  if (from <= last_appended_) {
+  if (from <= last_appended_ && !planted(Bug::kNoReplay)) {
     behind_from_ = from;
   }
   return {};
@@ -148,6 +152,10 @@ void Scoring::enqueue(Batch batch, std::uint16_t stream, BatchPool& pool) {
   waiting_bytes_ += bytes;
   waiting_.push_back({std::move(batch), stream, rows, bytes});
   counts_.pending_rows.set(waiting_rows_);
+  if (planted(Bug::kDecidedEarly)) {
+    transaction_.cursor(cursor_name(), Lane::kReadings, kAllStreams, last_appended_);
+    hand_over();
+  }
 }
 
 bool Scoring::step(BatchPool& pool) {
@@ -182,8 +190,11 @@ bool Scoring::step(BatchPool& pool) {
     // Caught up: the next start need not look at all this again.
     checkpoint_due_ = checkpoint_due_ || !behind();
   }
+  // By bytes too: rows that a restart must replay are to be in the newest segments, which are let
+  // go last.
   if (checkpoint_due_ ||
-      (ran && io::mono_now() - last_checkpoint_ >= parts_.steps.checkpoint_every)) {
+      (ran && (io::mono_now() - last_checkpoint_ >= parts_.steps.checkpoint_every ||
+               run_bytes_ >= parts_.spool->max_transaction_bytes()))) {
     save_state();
   }
   if (ran && !complained_) {
@@ -294,8 +305,10 @@ void Scoring::run(Batch batch, std::uint16_t stream, BatchPool& pool) {
   alerts_.clear();
   // The rows that were appended, before any stage narrows the selection.
   sequences_.clear();
-  for (const std::uint32_t row : batch.selection()) {
-    sequences_.push_back(batch.row(row).sequence);
+  for (const std::uint32_t index : batch.selection()) {
+    const Row& row = batch.row(index);
+    sequences_.push_back(row.sequence);
+    run_bytes_ += row.payload.size();
   }
   if (sequences_.empty()) {
     pool.give(std::move(batch));
@@ -437,12 +450,18 @@ void Scoring::record_rows(const Batch& batch, std::uint16_t stream, std::size_t 
   const std::size_t most = parts_.spool->max_transaction_bytes();
   const bool whole = sequences_[end - 1] - sequences_[begin] == end - begin - 1;
   if (whole) {
+    if (planted(Bug::kAlertsApart)) {
+      append_decisions(stream, begin, end);
+      hand_over();
+    }
     for (std::size_t i = 0; i < alerts_.size(); ++i) {
       if (alert_at_[i] >= begin && alert_at_[i] < end) {
         append_alert(alerts_[i], batch);
       }
     }
-    append_decisions(stream, begin, end);
+    if (!planted(Bug::kAlertsApart)) {
+      append_decisions(stream, begin, end);
+    }
     if (transaction_.bytes() <= most) {
       hand_over();
       return;
@@ -543,6 +562,7 @@ void Scoring::save_state() {
   }
   checkpoint_due_ = false;
   last_checkpoint_ = io::mono_now();
+  run_bytes_ = 0;
   if (waiting_.empty() && !behind() && holds_ == 0) {
     // Every row of ours that is in the spool has been through; what follows up to here is others'.
     const std::uint64_t stored =
@@ -558,7 +578,9 @@ void Scoring::save_state() {
   for (const std::string& key : stale_state_) {
     state.state(key, {});
   }
-  state.cursor(checkpoint_name(), Lane::kReadings, kAllStreams, through_);
+  const bool behind_its_state = planted(Bug::kStateAheadOfCursor) && through_ > 0;
+  state.cursor(checkpoint_name(), Lane::kReadings, kAllStreams,
+               through_ - (behind_its_state ? 1 : 0));
   state.cursor(cursor_name(), Lane::kReadings, kAllStreams, decided_);
   const Result<Submitted> submitted = parts_.spool->submit(state);
   if (!submitted) {

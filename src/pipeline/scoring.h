@@ -184,6 +184,7 @@ class Scoring final : private Outputs {
   std::size_t holds_ = 0;
   bool checkpoint_due_ = false;
   MonoTime last_checkpoint_;
+  std::size_t run_bytes_ = 0;             // of payloads, since then
   std::vector<std::string> stale_state_;  // keys of stages that are no more
   bool complained_ = false;               // since the last step began
   Trouble trouble_;

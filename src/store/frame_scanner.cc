@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/crc32c.h"
+#include "base/planted.h"
 
 namespace headwater {
 
@@ -53,11 +54,12 @@ Result<bool> FrameScanner::frame_at(std::uint64_t offset, std::uint64_t least,
                                     format::FrameHeader* header) {
   const std::string_view head = HW_TRY(bytes(offset, format::kFrameHeaderBytes));
   const auto found = format::decode_frame_header(head);
-  if (!found || found->tag != range_.tag) {
+  const bool stale = planted(Bug::kStaleBlock);
+  if (!found || (found->tag != range_.tag && !stale)) {
     return false;
   }
   highest_epoch_ = std::max(highest_epoch_, found->epoch);
-  if (found->number < least || found->epoch < epoch_ ||
+  if ((found->number < least && !stale) || (found->epoch < epoch_ && !stale) ||
       (range_.end_number && found->number >= *range_.end_number)) {
     return false;
   }
@@ -67,7 +69,7 @@ Result<bool> FrameScanner::frame_at(std::uint64_t offset, std::uint64_t least,
     return false;
   }
   const std::string_view body = frame.substr(format::kFrameHeaderBytes);
-  if (crc32c(body) != found->body_crc) {
+  if (crc32c(body) != found->body_crc && !planted(Bug::kNoCrc)) {
     return false;
   }
   HW_TRY(format::check_known(frame));
@@ -81,7 +83,8 @@ Result<ScanItem> FrameScanner::next() {
     return ScanItem::kEnd;
   }
   format::FrameHeader header;
-  if (!HW_TRY(frame_at(offset_, expected_, &header)) || header.number != expected_) {
+  if (!HW_TRY(frame_at(offset_, expected_, &header)) ||
+      (header.number != expected_ && !planted(Bug::kStaleBlock))) {
     if (offset_ + format::kFrameHeaderBytes > range_.end_offset) {
       if (range_.end_number && *range_.end_number > expected_) {
         damage_from_ = damage_to_ = offset_;
@@ -107,7 +110,7 @@ Result<ScanItem> FrameScanner::next() {
 // the next segment's first number says so.
 Result<ScanItem> FrameScanner::look_behind(std::uint64_t from) {
   const std::uint64_t missing = expected_;
-  bool committed = range_.end_number.has_value();
+  bool committed = range_.end_number.has_value() || planted(Bug::kTornIsCommitted);
   std::uint64_t resume_at = 0;
   std::uint64_t resume_number = 0;
   std::uint64_t last_end = from;

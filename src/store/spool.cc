@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <fstream>
 
+#include "base/planted.h"
 #include "io/loop.h"
 #include "store/lane_reader.h"
 #include "store/spool_core.h"
@@ -103,7 +104,7 @@ Status SpoolCore::open() {
 
   boot_id_ = read_boot_id();
   id_ = log.exists ? log.spool_id : random_id();
-  epoch_ = std::max(log.highest_epoch, log.state.epoch) + 1;
+  epoch_ = std::max(log.highest_epoch, log.state.epoch) + (planted(Bug::kSameEpoch) ? 0 : 1);
   committed_frame_ = log.committed;
   highest_generation_ = log.highest_generation;
   // Names that a crash left on segments of no use; a file of another size than today's goes.
@@ -158,6 +159,9 @@ Status SpoolCore::open() {
     HW_TRY(files_.sync_dir(options_.dir));
   }
   next_ = state_.next;
+  if (planted(Bug::kSequenceAgain) && next_[index_of(Lane::kReadings)] > 1) {
+    --next_[index_of(Lane::kReadings)];
+  }
   stats_.cut_bytes = log.torn_bytes;
   stats_.recovered_frames = log.frames;
 
@@ -286,14 +290,14 @@ Status SpoolCore::flush(Nanos timeout) {
   return {};
 }
 
-void SpoolCore::deliver_to(std::string_view consumer, Lane lane) {
+void SpoolCore::add_consumer(std::string_view consumer, Lane lane, bool receives) {
   const std::lock_guard guard(state_mutex_);
-  for (const auto& [name, of_lane] : consumers_) {
-    if (name == consumer && of_lane == lane) {
+  for (const Consumer& known : consumers_) {
+    if (known.name == consumer && known.lane == lane) {
       return;
     }
   }
-  consumers_.emplace_back(consumer, lane);
+  consumers_.push_back({std::string(consumer), lane, receives});
 }
 
 void SpoolCore::with_state(const std::function<void(const LogState&)>& use) const {
@@ -449,7 +453,10 @@ std::vector<Gap> Spool::gaps() const {
   return out;
 }
 void Spool::deliver_to(std::string_view consumer, Lane lane) {
-  core_->deliver_to(consumer, lane);
+  core_->add_consumer(consumer, lane, true);
+}
+void Spool::hold_for(std::string_view consumer, Lane lane) {
+  core_->add_consumer(consumer, lane, false);
 }
 std::unique_ptr<SpoolReader> Spool::read(Lane lane, std::uint64_t from_sequence,
                                          ReadOptions options) const {

@@ -42,7 +42,7 @@ class SpoolCore final : public SegmentSource {
   void on_commit(std::function<void(Ticket, const Status&)> call);
   Ticket committed() const { return committed_ticket_.load(std::memory_order_acquire); }
   Status flush(Nanos timeout);
-  void deliver_to(std::string_view consumer, Lane lane);
+  void add_consumer(std::string_view consumer, Lane lane, bool receives);
   SpoolStats stats() const;
   Id128 id() const { return id_; }
   std::uint32_t epoch() const { return epoch_; }
@@ -141,7 +141,12 @@ class SpoolCore final : public SegmentSource {
   LogState state_;
   std::deque<std::shared_ptr<Segment>> segments_;  // oldest first; the last is the active one
   std::size_t spare_count_ = 0;
-  std::vector<std::pair<std::string, Lane>> consumers_;
+  struct Consumer {
+    std::string name;
+    Lane lane = Lane::kReadings;
+    bool receives = true;  // false: it only holds rows
+  };
+  std::vector<Consumer> consumers_;
   SpoolStats stats_;
   CommitPacer pacer_;
 

@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "base/crc32c.h"
+#include "base/planted.h"
 #include "io/loop.h"
 #include "store/spool_core.h"
 
@@ -164,8 +165,11 @@ Status SpoolCore::write_frames(std::size_t from, std::size_t to) {
   const MonoTime began = io::mono_now();
   Status status = active_file_->pwrite(active_->end, parts);
   const bool full = !status && status.error().code() == Code::kExhausted;
-  if (status) {
+  if (status && !planted(Bug::kCommitWithoutSync)) {
     status = active_file_->sync();
+    if (planted(Bug::kSyncAgain) && !status) {
+      status = active_file_->sync();
+    }
   }
   if (!status) {
     {

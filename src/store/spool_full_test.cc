@@ -87,6 +87,71 @@ TEST_F(SpoolFull, DeliveredRowsAreLetGoWithoutARecord) {
   EXPECT_TRUE(spool->gaps().empty());
 }
 
+TEST_F(SpoolFull, RowsThatAReplayNeedsAreNotLetGoInSilenceThoughTheyWereDelivered) {
+  auto spool = open();
+  spool->deliver_to("uplink", Lane::kReadings);
+  spool->hold_for("decided/main", Lane::kReadings);
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_EQ(fill(*spool, 10), 10U);
+    const std::uint64_t last = spool->stats().lanes[1].next_sequence - 1;
+    Transaction transaction;
+    transaction.cursor("uplink", Lane::kReadings, kAllStreams, last);
+    transaction.cursor("decided/main", Lane::kReadings, kAllStreams, i == 0 ? last : 10);
+    ASSERT_TRUE(spool->submit(transaction).ok());
+    ASSERT_TRUE(spool->flush(kPatience).ok());
+  }
+  const std::uint64_t oldest = spool->stats().lanes[1].oldest_sequence;
+  ASSERT_GT(oldest, 11U);
+  ASSERT_EQ(spool->gaps().size(), 1U);
+  EXPECT_EQ(spool->gaps()[0].first, 11U);
+  EXPECT_EQ(spool->gaps()[0].last, oldest - 1);
+}
+
+TEST_F(SpoolFull, AConsumerThatOnlyHoldsMakesNothingDelivered) {
+  auto spool = open();
+  spool->hold_for("decided/main", Lane::kReadings);
+  Transaction transaction;
+  transaction.cursor("decided/main", Lane::kReadings, kAllStreams, 1000);
+  ASSERT_TRUE(spool->submit(transaction).ok());
+  ASSERT_EQ(fill(*spool, 100), 100U);
+  EXPECT_EQ(spool->stats().lanes[1].shed_rows, spool->stats().lanes[1].oldest_sequence - 1);
+  EXPECT_GT(spool->stats().lanes[1].shed_rows, 0U);
+}
+
+TEST_F(SpoolFull, ADiskThatCannotMakeASpareLosesNoStoredRow) {
+  options.max_bytes = std::uint64_t{4} << 20;
+  auto spool = open();
+  ASSERT_EQ(fill(*spool, 15), 15U);
+  ASSERT_GE(spool->stats().segments, 2U);
+  disk.fail(DiskCall::kAllocate, EIO, 6);
+  ASSERT_EQ(fill(*spool, 15), 15U);
+  EXPECT_TRUE(spool->gaps().empty());
+  EXPECT_EQ(read_lane(*spool, Lane::kReadings).size(), 30U);
+}
+
+TEST_F(SpoolFull, ASegmentThatCannotBeRemovedStaysInTheLog) {
+  auto spool = open();
+  spool->deliver_to("uplink", Lane::kReadings);
+  disk.fail(DiskCall::kRename, EIO, 1, 0, ".log");
+  disk.fail(DiskCall::kRemove, EIO, 1, 0, ".log");
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_EQ(fill(*spool, 10), 10U);
+    Transaction transaction;
+    transaction.cursor("uplink", Lane::kReadings, kAllStreams,
+                       spool->stats().lanes[1].next_sequence - 1);
+    ASSERT_TRUE(spool->submit(transaction).ok());
+    ASSERT_TRUE(spool->flush(kPatience).ok());
+  }
+  EXPECT_GT(spool->stats().lanes[1].oldest_sequence, 1U);
+  spool.reset();
+  disk.restart(0.0);
+  spool = open();
+  for (const std::string& row : read_lane(*spool, Lane::kReadings)) {
+    EXPECT_FALSE(row.starts_with("corrupt")) << row;
+  }
+  EXPECT_TRUE(spool->gaps().empty());
+}
+
 TEST_F(SpoolFull, AlertsThatWereNotDeliveredAreCarriedForward) {
   auto spool = open();
   spool->deliver_to("pager", Lane::kAlerts);

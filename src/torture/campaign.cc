@@ -1,0 +1,83 @@
+#include "torture/campaign.h"
+
+#include <algorithm>
+
+#include "io/loop.h"
+
+namespace headwater::torture {
+namespace {
+
+constexpr std::size_t kMostFailures = 10;
+// Trials that do not count, in a row: then the fault cannot be brought about here.
+constexpr std::uint64_t kMostVoid = 200;
+
+}  // namespace
+
+void Report::add(const Trial& trial) {
+  const Verdict& verdict = trial.verdict;
+  if (!verdict.good()) {
+    ++failed;
+    if (failures.size() < kMostFailures) {
+      failures.push_back({.seed = trial.seed,
+                          .kind = trial.kind,
+                          .where = trial.boundary ? std::string(name_of(*trial.boundary)) : "",
+                          .findings = verdict.findings});
+    }
+  }
+  acknowledged += verdict.acknowledged;
+  delivered += verdict.delivered;
+  pending += verdict.pending;
+  gaps += verdict.gaps;
+  lost += verdict.lost;
+  duplicated += verdict.duplicated;
+  reordered += verdict.reordered;
+  altered += verdict.altered;
+  unexplained += verdict.unexplained;
+  decided_otherwise += verdict.decided_otherwise;
+  restarts += trial.restarts;
+  bytes += trial.bytes;
+  if (!trial.fired) {
+    ++voided;
+    return;
+  }
+  ++trials;
+  not_compared += trial.compared ? 0 : 1;
+  const auto kind = static_cast<std::size_t>(trial.kind);
+  ++faults[kind];
+  if (trial.boundary) {
+    ++coverage[kind][static_cast<std::size_t>(*trial.boundary)];
+  }
+}
+
+Result<Report> run_campaign(const CampaignOptions& options,
+                            const std::function<bool(const Report&)>& progress) {
+  const auto wanted = [&](FaultKind kind) {
+    return std::find(options.faults.begin(), options.faults.end(), kind) != options.faults.end();
+  };
+  const std::unique_ptr<Blueprint> blueprint = HW_TRY(Blueprint::make());
+  const MonoTime began = io::mono_now();
+  Report report;
+  report.seed = options.seed;
+  std::uint64_t seed = options.seed;
+  std::uint64_t void_in_a_row = 0;
+  const auto more = [&] {
+    report.took = io::mono_now() - began;
+    return options.limit > Nanos{0} ? report.took < options.limit
+                                    : report.trials < options.trials;
+  };
+  while (more() && void_in_a_row < kMostVoid) {
+    while (!wanted(cell_of(seed).kind)) {
+      ++seed;
+    }
+    const std::uint64_t counted = report.trials;
+    report.add(run_simulated(*blueprint, {.seed = seed++, .load = options.load}));
+    void_in_a_row = report.trials == counted ? void_in_a_row + 1 : 0;
+    if (!progress(report)) {
+      break;
+    }
+  }
+  report.took = io::mono_now() - began;
+  return report;
+}
+
+}  // namespace headwater::torture

@@ -1,0 +1,49 @@
+#include "torture/simulated_trial.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "telemetry/log.h"
+
+namespace headwater::torture {
+namespace {
+
+std::uint64_t from_env(const char* name, std::uint64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : std::stoull(text);
+}
+
+std::string told(const Trial& trial) {
+  std::string text = fmt::format("seed {}: {} at {}", trial.seed, name_of(trial.kind),
+                                 trial.boundary ? name_of(*trial.boundary) : "no boundary");
+  for (const std::string& finding : trial.verdict.findings) {
+    text += "\n  " + finding;
+  }
+  return text;
+}
+
+// HW_SEED and HW_TRIALS run more, or one again.
+TEST(SimulatedTrial, NoFaultLosesDoublesReordersOrDecidesOtherwise) {
+  log::set_level(log::Level::kOff);  // trouble is meant
+  const auto blueprint = Blueprint::make();
+  ASSERT_TRUE(blueprint.ok()) << blueprint.error().text();
+  const std::uint64_t first = from_env("HW_SEED", 1);
+  const std::uint64_t trials = from_env("HW_TRIALS", simulated_cells().size());
+  std::uint64_t fired = 0;
+  Nanos took{};
+  for (std::uint64_t seed = first; seed < first + trials; ++seed) {
+    const Trial trial = run_simulated(**blueprint, {.seed = seed, .load = 1000});
+    EXPECT_TRUE(trial.verdict.good()) << told(trial);
+    EXPECT_GE(trial.verdict.acknowledged, 1000U) << told(trial);
+    fired += trial.fired ? 1 : 0;
+    took += trial.took;
+    if (std::getenv("HW_SHOW")) {
+      fmt::print("{} fired {} gaps {} pending {} restarts {} ops {} {}ms\n", told(trial), trial.fired, trial.verdict.gaps, trial.verdict.pending, trial.restarts, trial.operations, trial.took.count()/1000000);
+    }
+  }
+  EXPECT_GT(fired * 10, trials * 7) << "most faults find their moment";
+}
+
+}  // namespace
+}  // namespace headwater::torture
