@@ -4,7 +4,10 @@
 
 #include <CLI/CLI.hpp>
 #include <atomic>
+#include <cerrno>
 #include <cstdio>
+#include <cstdlib>
+#include <filesystem>
 
 #include "cli/command.h"
 #include "io/loop.h"
@@ -56,6 +59,16 @@ int run_torture(TortureFlags& flags) {
   char self[4096];
   const ssize_t length = readlink("/proc/self/exe", self, sizeof self);
   flags.campaign.program = length > 0 ? std::string(self, static_cast<std::size_t>(length)) : "";
+  const bool own_dir = flags.campaign.dir.empty();
+  if (own_dir) {
+    std::string made = "headwater-torture-XXXXXX";
+    if (mkdtemp(made.data()) == nullptr) {
+      return fail(
+          Error::from_errno(errno, "make a folder here for real trials; give one by --dir"));
+    }
+    flags.campaign.dir = made;
+  }
+  flags.campaign.dir = std::filesystem::absolute(flags.campaign.dir).string();
   const bool terminal = isatty(STDERR_FILENO) != 0;
   MonoTime shown;
   const auto report = torture::run_campaign(flags.campaign, [&](const torture::Report& so_far) {
@@ -69,6 +82,9 @@ int run_torture(TortureFlags& flags) {
   if (terminal) {
     std::fputs("\r\033[K", stderr);
   }
+  if (own_dir) {
+    rmdir(flags.campaign.dir.c_str());  // what a failed trial left stays
+  }
   if (!report) {
     return fail(report.error());
   }
@@ -81,8 +97,8 @@ int run_torture(TortureFlags& flags) {
 std::string fault_list() {
   std::string text = "Faults for --faults (a list with commas; or simulated, real, all):\n";
   for (const torture::FaultFacts& facts : torture::all_faults()) {
-    text += fmt::format("  {:<16}{} {}\n", facts.name, facts.real ? "real:     " : "simulated:",
-                        facts.doc);
+    text += fmt::format("  {:<16}{} {}\n", facts.name,
+                        facts.real ? "real:     " : "simulated:", facts.doc);
   }
   return text;
 }
@@ -93,8 +109,9 @@ void add_torture(CLI::App& app, Action& action) {
   auto flags = std::make_shared<TortureFlags>();
   CLI::App* command = app.add_subcommand(
       "torture", "Check on your own board that nothing acknowledged is lost, whatever fails");
-  auto* trials = command->add_option("--trials", flags->campaign.trials,
-                                     "Trials that count; void ones are made up for")
+  auto* trials = command
+                     ->add_option("--trials", flags->campaign.trials,
+                                  "Trials that count; void ones are made up for")
                      ->capture_default_str()
                      ->check(CLI::PositiveNumber);
   command->add_option("--minutes", flags->minutes, "Run for so long instead")
@@ -111,7 +128,8 @@ void add_torture(CLI::App& app, Action& action) {
                       "current folder if not given");
   command->add_flag("--json", flags->json, "Print the report as one JSON object");
   command->footer(
-      "Runs the real pipeline against generated devices, breaks things, and keeps account of every\n"
+      "Runs the real pipeline against generated devices, breaks things, and keeps account of "
+      "every\n"
       "row that was acknowledged: it must be with the receiver, in the store, or in a gap record;\n"
       "once, in order, and with the same scores and alerts as without the fault.\n\n" +
       fault_list() +

@@ -185,7 +185,8 @@ void Delivery::move_cursor() {
     cursor_.set(in_flight_.front().sequence);
     in_flight_.pop_front();
   }
-  if ((cursor_.get() != saved_cursor_ || planted(Bug::kSinkCursorAhead)) && io::mono_now() - last_save_ >= parts_.cursor_every) {
+  if ((cursor_.get() != saved_cursor_ || planted(Bug::kSinkCursorAhead)) &&
+      io::mono_now() - last_save_ >= parts_.cursor_every) {
     save_cursor();
   }
 }

@@ -63,9 +63,7 @@ Status Scoring::restore() {
     }
   }
   find_stale_state();
-  // What a restart must replay is needed, whoever has received it.
-  parts_.spool->hold_for(cursor_name(), Lane::kReadings);
-  parts_.spool->hold_for(checkpoint_name(), Lane::kReadings);
+  keep_rows(true);
   last_appended_ = spool.stats().lanes[index_of(Lane::kReadings)].next_sequence - 1;
   first_own_ = last_appended_ + 1;
   const std::uint64_t from = std::min(decided_, through_) + 1;
@@ -73,6 +71,24 @@ Status Scoring::restore() {
     behind_from_ = from;
   }
   return {};
+}
+
+// What a restart must replay is needed, whoever has received it.
+void Scoring::keep_rows(bool keep) {
+  parts_.spool->hold_for(cursor_name(), Lane::kReadings, keep);
+  parts_.spool->hold_for(checkpoint_name(), Lane::kReadings, keep);
+}
+
+void Scoring::hold() {
+  if (holds_++ == 0) {
+    keep_rows(false);  // the rest of a batch that fills the store needs the place of its first part
+  }
+}
+
+void Scoring::release() {
+  if (--holds_ == 0) {
+    keep_rows(true);
+  }
 }
 
 Status Scoring::restore_stage(std::size_t stage) {

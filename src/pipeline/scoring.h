@@ -91,8 +91,8 @@ class Scoring final : private Outputs {
 
   // Between these, rows of ours are in the spool that enqueue() has yet to bring: no cursor passes
   // them by.
-  void hold() { ++holds_; }
-  void release() { --holds_; }
+  void hold();
+  void release();
 
   // Scores one batch (waiting or read back). Returns true if there is more to do now.
   bool step(BatchPool& pool);
@@ -142,6 +142,7 @@ class Scoring final : private Outputs {
   std::string state_prefix(std::size_t stage) const;
   Status restore_stage(std::size_t stage);
   void find_stale_state();
+  void keep_rows(bool keep);
 
   Parts parts_;
   std::map<std::uint16_t, Decode*> decoders_;

@@ -104,7 +104,7 @@ Status SpoolCore::open() {
 
   boot_id_ = read_boot_id();
   id_ = log.exists ? log.spool_id : random_id();
-  epoch_ = std::max(log.highest_epoch, log.state.epoch) + (planted(Bug::kSameEpoch) ? 0 : 1);
+  epoch_ = std::max(log.highest_epoch, log.state.epoch) + 1;
   committed_frame_ = log.committed;
   highest_generation_ = log.highest_generation;
   // Names that a crash left on segments of no use; a file of another size than today's goes.
@@ -300,6 +300,13 @@ void SpoolCore::add_consumer(std::string_view consumer, Lane lane, bool receives
   consumers_.push_back({std::string(consumer), lane, receives});
 }
 
+void SpoolCore::remove_consumer(std::string_view consumer, Lane lane) {
+  const std::lock_guard guard(state_mutex_);
+  std::erase_if(consumers_, [&](const Consumer& known) {
+    return known.name == consumer && known.lane == lane;
+  });
+}
+
 void SpoolCore::with_state(const std::function<void(const LogState&)>& use) const {
   const std::lock_guard guard(state_mutex_);
   use(state_);
@@ -455,8 +462,12 @@ std::vector<Gap> Spool::gaps() const {
 void Spool::deliver_to(std::string_view consumer, Lane lane) {
   core_->add_consumer(consumer, lane, true);
 }
-void Spool::hold_for(std::string_view consumer, Lane lane) {
-  core_->add_consumer(consumer, lane, false);
+void Spool::hold_for(std::string_view consumer, Lane lane, bool hold) {
+  if (hold) {
+    core_->add_consumer(consumer, lane, false);
+  } else {
+    core_->remove_consumer(consumer, lane);
+  }
 }
 std::unique_ptr<SpoolReader> Spool::read(Lane lane, std::uint64_t from_sequence,
                                          ReadOptions options) const {

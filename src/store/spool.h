@@ -155,8 +155,8 @@ class Spool {
   void deliver_to(std::string_view consumer, Lane lane);
   // Rows of `lane` that this consumer's cursors have not passed are needed by it also where they
   // were delivered: letting them go leaves a gap record. It is no receiver: alone it makes nothing
-  // delivered.
-  void hold_for(std::string_view consumer, Lane lane);
+  // delivered. Until it is told otherwise.
+  void hold_for(std::string_view consumer, Lane lane, bool hold = true);
 
   // Committed rows of a lane from a sequence on, in order; see spool_reader.h. The reader must not
   // outlive the spool; each has one thread.

@@ -43,6 +43,7 @@ class SpoolCore final : public SegmentSource {
   Ticket committed() const { return committed_ticket_.load(std::memory_order_acquire); }
   Status flush(Nanos timeout);
   void add_consumer(std::string_view consumer, Lane lane, bool receives);
+  void remove_consumer(std::string_view consumer, Lane lane);
   SpoolStats stats() const;
   Id128 id() const { return id_; }
   std::uint32_t epoch() const { return epoch_; }

@@ -38,9 +38,8 @@ class Run final : public Outputs {
 Result<std::unique_ptr<Blueprint>> Blueprint::make() {
   std::unique_ptr<Blueprint> made(new Blueprint());
   config::Diagnostics diagnostics;
-  const std::optional<config::Node> root =
-      config::load_text(std::string(kConfig) + std::string(kSteps), "torture", diagnostics,
-                        config::Environment{});
+  const std::optional<config::Node> root = config::load_text(
+      std::string(kConfig) + std::string(kSteps), "torture", diagnostics, config::Environment{});
   HW_TRY(diagnostics.status());
   made->plan_ = std::make_unique<Plan>(*root, made->metrics_, diagnostics);
   HW_TRY(diagnostics.status());

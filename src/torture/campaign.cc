@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "io/loop.h"
+#include "torture/real_trial.h"
 
 namespace headwater::torture {
 namespace {
@@ -43,7 +44,7 @@ void Report::add(const Trial& trial) {
   ++trials;
   not_compared += trial.compared ? 0 : 1;
   const auto kind = static_cast<std::size_t>(trial.kind);
-  ++faults[kind];
+  faults[kind] += trial.strikes;
   if (trial.boundary) {
     ++coverage[kind][static_cast<std::size_t>(*trial.boundary)];
   }
@@ -62,15 +63,44 @@ Result<Report> run_campaign(const CampaignOptions& options,
   std::uint64_t void_in_a_row = 0;
   const auto more = [&] {
     report.took = io::mono_now() - began;
-    return options.limit > Nanos{0} ? report.took < options.limit
-                                    : report.trials < options.trials;
+    return options.limit > Nanos{0} ? report.took < options.limit : report.trials < options.trials;
   };
-  while (more() && void_in_a_row < kMostVoid) {
-    while (!wanted(cell_of(seed).kind)) {
-      ++seed;
+  std::vector<FaultKind> real;
+  bool simulated = false;
+  for (const FaultKind kind : options.faults) {
+    if (!facts_of(kind).real) {
+      simulated = true;
+    } else if (std::string why = missing_for(kind, options.dir); why.empty()) {
+      real.push_back(kind);
+    } else {
+      report.skipped.emplace(name_of(kind), std::move(why));
     }
+  }
+  if (!simulated && real.empty()) {
+    return Error::unavailable("none of these faults can be brought about here: {}",
+                              report.skipped.begin()->second);
+  }
+  Nanos in_real{};
+  while (more() && void_in_a_row < kMostVoid) {
     const std::uint64_t counted = report.trials;
-    report.add(run_simulated(*blueprint, {.seed = seed++, .load = options.load}));
+    // Real trials take longer: they get two fifths of the time.
+    const bool is_real = !real.empty() && (!simulated || in_real * 5 <= report.took * 2);
+    if (is_real) {
+      RealOptions trial;
+      trial.trial = {.seed = seed, .load = options.load};
+      trial.kind = real[seed % real.size()];
+      trial.dir = fmt::format("{}/{}-{}", options.dir, name_of(trial.kind), seed);
+      trial.program = options.program;
+      const MonoTime from = io::mono_now();
+      report.add(HW_TRY(run_real(*blueprint, trial)));
+      in_real += io::mono_now() - from;
+      ++seed;
+    } else {
+      while (!wanted(cell_of(seed).kind)) {
+        ++seed;
+      }
+      report.add(run_simulated(*blueprint, {.seed = seed++, .load = options.load}));
+    }
     void_in_a_row = report.trials == counted ? void_in_a_row + 1 : 0;
     if (!progress(report)) {
       break;

@@ -232,8 +232,7 @@ bool EdgeBox::settled() {
 void EdgeBox::check_conservation() {
   const IntakeCounts& counts = intake_->counts();
   const std::uint64_t out = counts.duplicate.get() + counts.filtered.get() +
-                            counts.dead_letter.get() + counts.stored.get() +
-                            counts.in_flight.get();
+                            counts.dead_letter.get() + counts.stored.get() + counts.in_flight.get();
   if (counts.taken.get() != out) {
     ++parts_.verdict->lost;
     parts_.verdict->find(

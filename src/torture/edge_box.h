@@ -27,8 +27,8 @@ namespace headwater::torture {
 // Where alerts and rows go: it survives the edge.
 struct Receiver {
   Ledger ledger;
-  bool stalled = false;         // takes nothing
-  std::uint32_t refusals = 0;   // of alerts, to come
+  bool stalled = false;        // takes nothing
+  std::uint32_t refusals = 0;  // of alerts, to come
   // A restart found rows let go that it needs to rebuild the state of the steps: a full disk takes
   // them before everything else stops. Told by a gap record; decisions may differ from there on.
   bool replay_cut = false;

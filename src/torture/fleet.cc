@@ -32,8 +32,7 @@ std::string Fleet::payload_of(const Device& device, std::uint32_t number) {
     return R"({"value": 20.5, "unit": "C"})";
   }
   const bool high = number % kEpisodeEvery < kEpisodeRows && number > kEpisodeEvery;
-  const double value =
-      (high ? 110.0 : 20.0) + static_cast<double>(random_() % 1000) / 100.0;
+  const double value = (high ? 110.0 : 20.0) + static_cast<double>(random_() % 1000) / 100.0;
   const std::size_t pad = random_() % (2 * options_.payload_bytes + 1);
   return fmt::format(R"({{"value": {:.2f}, "number": {}, "note": "{}"}})", value, number,
                      std::string(pad, static_cast<char>('a' + number % 26)));
@@ -53,8 +52,7 @@ bool Fleet::send_one(std::size_t index, Batch& batch) {
     message.identity = hash128(fmt::format("{}/{}", device.name, number), options_.seed);
     now_ = {now_.ns + kTickNanos};
     message.received = now_;
-    names_.emplace(message.identity,
-                   MessageName{static_cast<std::uint32_t>(index), number});
+    names_.emplace(message.identity, MessageName{static_cast<std::uint32_t>(index), number});
     device.messages.push_back(std::move(message));
     ++made_;
   } else {

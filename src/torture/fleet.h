@@ -41,7 +41,7 @@ class Fleet {
   struct Options {
     std::uint64_t seed = 1;
     std::size_t devices = 8;
-    std::size_t messages = 1000;  // new ones, all devices together
+    std::size_t messages = 1000;      // new ones, all devices together
     std::size_t payload_bytes = 200;  // mean
     std::size_t window = 64;          // not acknowledged, per device
   };

@@ -11,8 +11,8 @@ namespace {
 constexpr std::size_t kMostFindings = 12;
 
 bool same_score(double a, double b) {
-  return (std::isnan(a) && std::isnan(b)) || std::bit_cast<std::uint64_t>(a) ==
-                                                 std::bit_cast<std::uint64_t>(b);
+  return (std::isnan(a) && std::isnan(b)) ||
+         std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b);
 }
 
 std::string shown(const MessageName& name) {
@@ -39,8 +39,8 @@ void Ledger::row(std::uint64_t sequence, const MessageName* known, bool same_byt
   const auto [at, fresh] = rows_.emplace(sequence, *known);
   if (!fresh && at->second != *known) {
     ++verdict.duplicated;
-    verdict.find(fmt::format("sequence {} is {} and {}", sequence, shown(at->second),
-                             shown(*known)));
+    verdict.find(
+        fmt::format("sequence {} is {} and {}", sequence, shown(at->second), shown(*known)));
     return;
   }
   if (delivered) {
@@ -49,8 +49,8 @@ void Ledger::row(std::uint64_t sequence, const MessageName* known, bool same_byt
   const auto [other, first] = sequences_.emplace(*known, sequence);
   if (!first && other->second != sequence && fresh) {
     ++verdict.duplicated;
-    verdict.find(fmt::format("{} is stored as rows {} and {}", shown(*known), other->second,
-                             sequence));
+    verdict.find(
+        fmt::format("{} is stored as rows {} and {}", shown(*known), other->second, sequence));
   }
 }
 
@@ -58,8 +58,8 @@ void Ledger::decisions(const Decisions& decided, Verdict& verdict) {
   for (std::uint32_t i = 0; i < decided.count; ++i) {
     const std::uint64_t sequence =
         decided.sequences.empty() ? decided.first + i : decided.sequences[i];
-    const double score = decided.scores.empty() ? std::numeric_limits<double>::quiet_NaN()
-                                                : decided.scores[i];
+    const double score =
+        decided.scores.empty() ? std::numeric_limits<double>::quiet_NaN() : decided.scores[i];
     if (!this_pass_.insert(sequence).second) {
       ++verdict.decided_otherwise;
       verdict.find(fmt::format("row {} was decided twice", sequence));
@@ -155,8 +155,8 @@ void Ledger::judge_order(Verdict& verdict) const {
     std::uint32_t& before = last[name.device];
     if (name.number < before) {
       ++verdict.reordered;
-      verdict.find(fmt::format("row {}, {}, comes behind message {}", sequence, shown(name),
-                               before));
+      verdict.find(
+          fmt::format("row {}, {}, comes behind message {}", sequence, shown(name), before));
     }
     before = std::max(before, name.number);
   }
@@ -178,8 +178,8 @@ void Ledger::judge_decisions(const Facts& facts, Verdict& verdict) const {
                              : expected->second;
     if (!same_score(found->second, score)) {
       ++verdict.decided_otherwise;
-      verdict.find(fmt::format("row {}, {}, has score {}, without faults {}", sequence,
-                               shown(name), found->second, score));
+      verdict.find(fmt::format("row {}, {}, has score {}, without faults {}", sequence, shown(name),
+                               found->second, score));
     }
   }
 }

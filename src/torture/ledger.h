@@ -20,13 +20,13 @@ namespace headwater::torture {
 
 struct Verdict {
   std::uint64_t acknowledged = 0;
-  std::uint64_t delivered = 0;   // rows the receiver had when the trial ended
-  std::uint64_t pending = 0;     // rows in the store that it had not
-  std::uint64_t gaps = 0;        // rows in gap records that it had not, by sequence
-  std::uint64_t lost = 0;        // acknowledged, and nowhere
-  std::uint64_t duplicated = 0;  // a message under two sequences, or a sequence with two messages
-  std::uint64_t reordered = 0;   // rows behind a later one of their device
-  std::uint64_t altered = 0;     // other bytes than were sent, or never sent
+  std::uint64_t delivered = 0;    // rows the receiver had when the trial ended
+  std::uint64_t pending = 0;      // rows in the store that it had not
+  std::uint64_t gaps = 0;         // rows in gap records that it had not, by sequence
+  std::uint64_t lost = 0;         // acknowledged, and nowhere
+  std::uint64_t duplicated = 0;   // a message under two sequences, or a sequence with two messages
+  std::uint64_t reordered = 0;    // rows behind a later one of their device
+  std::uint64_t altered = 0;      // other bytes than were sent, or never sent
   std::uint64_t unexplained = 0;  // rows in gaps of damage where nothing was damaged
   std::uint64_t decided_otherwise = 0;  // scores and alerts
   std::vector<std::string> findings;    // in words; the first few
@@ -52,16 +52,16 @@ class Ledger {
   bool delivered(std::uint64_t sequence) const { return delivered_.contains(sequence); }
 
   struct Facts {
-    std::uint64_t next_sequence = 1;     // of the readings lane
-    std::vector<Gap> gaps;               // of all lanes
+    std::uint64_t next_sequence = 1;  // of the readings lane
+    std::vector<Gap> gaps;            // of all lanes
     std::vector<MessageName> acknowledged;
-    bool damaged = false;                // bits were flipped
+    bool damaged = false;  // bits were flipped
     // Messages sent again: one that was stored and let go before its device heard of it is stored
     // a second time, and its first row is one of a gap.
     std::uint64_t sent_again = 0;
     // Rows from here on must have their decision in the last pass.
     std::uint64_t decided_from = ~std::uint64_t{0};
-    const Decided* expected = nullptr;   // null: not compared
+    const Decided* expected = nullptr;  // null: not compared
   };
   void judge(const Facts& facts, Verdict& verdict) const;
 

@@ -8,7 +8,8 @@ namespace {
 
 bool has_cell(FaultKind kind, std::size_t boundary) {
   for (const Cell& cell : simulated_cells()) {
-    if (cell.kind == kind && cell.boundary && static_cast<std::size_t>(*cell.boundary) == boundary) {
+    if (cell.kind == kind && cell.boundary &&
+        static_cast<std::size_t>(*cell.boundary) == boundary) {
       return true;
     }
   }
@@ -45,8 +46,8 @@ std::string coverage_text(const Report& report) {
       const std::uint64_t count = report.coverage[static_cast<std::size_t>(facts.kind)][i];
       text += has_cell(facts.kind, i) ? fmt::format(" {:>14}", count) : fmt::format(" {:>14}", "-");
       if (has_cell(facts.kind, i) && count == 0) {
-        empty += fmt::format("{}{} at {}", empty.empty() ? "" : ", ", facts.name,
-                             kBoundaryNames[i]);
+        empty +=
+            fmt::format("{}{} at {}", empty.empty() ? "" : ", ", facts.name, kBoundaryNames[i]);
       }
     }
     text += '\n';
@@ -73,8 +74,10 @@ std::string report_text(const Report& report) {
   line("reordered", report.reordered);
   line("altered", report.altered);
   line("gaps without a cause", report.unexplained);
-  line("decided otherwise", report.decided_otherwise, "scores or alerts, against a run without faults");
-  line("not compared", report.not_compared, "trials where rows a restart needs were damaged or let go");
+  line("decided otherwise", report.decided_otherwise,
+       "scores or alerts, against a run without faults");
+  line("not compared", report.not_compared,
+       "trials where rows a restart needs were damaged or let go");
   line("starts of the edge", report.restarts);
   line("bytes", report.bytes);
   text += fmt::format("{:<22}{:>12.1f} s\n", "time", seconds(report.took));
@@ -94,10 +97,11 @@ std::string report_text(const Report& report) {
   }
   text += coverage_text(report);
   for (const Report::Failure& failure : report.failures) {
-    text += fmt::format("\nFAILED: {}{}{}; again with\n  headwater torture --trials 1 --seed {} "
-                        "--faults {}\n",
-                        name_of(failure.kind), failure.where.empty() ? "" : " at ", failure.where,
-                        failure.seed, name_of(failure.kind));
+    text += fmt::format(
+        "\nFAILED: {}{}{}; again with\n  headwater torture --trials 1 --seed {} "
+        "--faults {}\n",
+        name_of(failure.kind), failure.where.empty() ? "" : " at ", failure.where, failure.seed,
+        name_of(failure.kind));
     for (const std::string& finding : failure.findings) {
       text += "  " + finding + "\n";
     }

@@ -21,7 +21,8 @@ struct Trial {
   FaultKind kind = FaultKind::kPowerCut;
   std::optional<Boundary> boundary;
   bool fired = false;
-  bool compared = false;         // decisions, with those of a run without faults
+  bool compared = false;      // decisions, with those of a run without faults
+  std::uint64_t strikes = 1;  // of the fault, in this trial
   std::uint64_t restarts = 0;
   std::uint64_t bytes = 0;       // of messages taken
   std::uint64_t operations = 0;  // of the store on the disk

@@ -39,7 +39,9 @@ TEST(SimulatedTrial, NoFaultLosesDoublesReordersOrDecidesOtherwise) {
     fired += trial.fired ? 1 : 0;
     took += trial.took;
     if (std::getenv("HW_SHOW")) {
-      fmt::print("{} fired {} gaps {} pending {} restarts {} ops {} {}ms\n", told(trial), trial.fired, trial.verdict.gaps, trial.verdict.pending, trial.restarts, trial.operations, trial.took.count()/1000000);
+      fmt::print("{} fired {} gaps {} pending {} restarts {} ops {} {}ms\n", told(trial),
+                 trial.fired, trial.verdict.gaps, trial.verdict.pending, trial.restarts,
+                 trial.operations, trial.took.count() / 1000000);
     }
   }
   EXPECT_GT(fired * 10, trials * 7) << "most faults find their moment";

@@ -44,9 +44,7 @@ class WatchedDisk final : public io::Files {
   Status make_dir(std::string_view path) override { return disk_.make_dir(path); }
   Result<std::vector<std::string>> list(std::string_view dir) override { return disk_.list(dir); }
   Status sync_dir(std::string_view dir) override;
-  Result<std::uint64_t> free_bytes(std::string_view dir) override {
-    return disk_.free_bytes(dir);
-  }
+  Result<std::uint64_t> free_bytes(std::string_view dir) override { return disk_.free_bytes(dir); }
   Result<std::unique_ptr<io::FileLock>> lock(std::string_view path) override {
     return disk_.lock(path);
   }
