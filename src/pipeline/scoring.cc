@@ -17,6 +17,8 @@ namespace {
 // Stored rows that one step looks at, for each row of a batch: rows of others are passed by
 // quickly, but a worker has more to do than that.
 constexpr std::size_t kLooksPerRow = 16;
+// Rows of all pipelines behind the saved state, before an idle one moves it on.
+constexpr std::uint64_t kMostUnsaved = 500'000;
 
 // Separates the ids of offline alerts from others.
 constexpr std::uint64_t kOfflineIdSeed = 0x6f66666c696e65ULL;
@@ -55,6 +57,7 @@ Status Scoring::restore() {
   const Spool& spool = *parts_.spool;
   decided_ = spool.cursor(cursor_name(), Lane::kReadings, kAllStreams).value_or(0);
   through_ = spool.cursor(checkpoint_name(), Lane::kReadings, kAllStreams).value_or(0);
+  saved_through_ = through_;
   for (std::size_t i = 0; i < parts_.steps.stages.size(); ++i) {
     if (Status restored = restore_stage(i); !restored) {
       counts_.failed.add(1);
@@ -605,6 +608,7 @@ void Scoring::save_state() {
   }
   state_trouble_.clear();
   last_ticket_ = submitted->ticket;
+  saved_through_ = through_;
   stale_state_.clear();
 }
 
@@ -617,6 +621,18 @@ void Scoring::checkpoint() {
   save_state();
 }
 
+// The store keeps what is behind our cursors. While no row of ours comes, those of other pipelines
+// must not stay for our sake.
+void Scoring::pass_rows_of_others() {
+  const std::uint64_t stored =
+      parts_.spool->stats().lanes[index_of(Lane::kReadings)].next_sequence - 1;
+  if (stored > saved_through_ && holds_ == 0 &&
+      (stored - saved_through_ > kMostUnsaved ||
+       io::mono_now() - last_checkpoint_ >= parts_.steps.checkpoint_every)) {
+    save_state();
+  }
+}
+
 bool Scoring::idle() const {
   return waiting_.empty() && !behind() && !blocked() && last_ticket_ <= parts_.spool->committed();
 }
@@ -625,6 +641,7 @@ void Scoring::tick(WallTime now) {
   if (!waiting_.empty() || behind() || blocked()) {
     return;
   }
+  pass_rows_of_others();
   alerts_.clear();
   ticking_ = true;
   for (const std::unique_ptr<Stage>& stage : parts_.steps.stages) {

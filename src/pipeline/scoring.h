@@ -143,6 +143,7 @@ class Scoring final : private Outputs {
   Status restore_stage(std::size_t stage);
   void find_stale_state();
   void keep_rows(bool keep);
+  void pass_rows_of_others();
 
   Parts parts_;
   std::map<std::uint16_t, Decode*> decoders_;
@@ -185,6 +186,7 @@ class Scoring final : private Outputs {
   std::size_t holds_ = 0;
   bool checkpoint_due_ = false;
   MonoTime last_checkpoint_;
+  std::uint64_t saved_through_ = 0;       // through_ of the last state handed over
   std::size_t run_bytes_ = 0;             // of payloads, since then
   std::vector<std::string> stale_state_;  // keys of stages that are no more
   bool complained_ = false;               // since the last step began

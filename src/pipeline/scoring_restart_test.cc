@@ -457,6 +457,56 @@ TEST(Scoring, ABatchThatIsStoredInPartsIsScoredOnceAlsoAcrossACrashBetweenThem) 
   expect_each_decided_once(rig);
 }
 
+TEST(Scoring, TheStateIsSavedByBytesTooSoThatWhatARestartReplaysIsAmongTheNewestRows) {
+  Rig rig;
+  ASSERT_TRUE(rig.build());
+  const std::string pad(20'000, 'x');
+  std::uint64_t sequence = 0;
+  for (int i = 0; i < 60; ++i) {  // 1.2 MB through a store of 1 MiB
+    rig.feed->add(fmt::format("d {} {}", i, pad));
+    ASSERT_TRUE(rig.settle());
+    const std::uint64_t saved =
+        rig.spool->cursor("checkpoint/main/0", Lane::kReadings, kAllStreams).value_or(0);
+    ++sequence;
+    EXPECT_LE(sequence - saved, 8U) << "rows of half a segment";
+  }
+  EXPECT_GT(rig.spool->stats().lanes[index_of(Lane::kReadings)].oldest_sequence, 1U);
+}
+
+TEST(Scoring, RowsThatTheUplinkHasAndNobodyDecidedAreNotLetGoInSilence) {
+  Rig rig;
+  ASSERT_TRUE(rig.build());
+  rig.spool->deliver_to("uplink", Lane::kReadings);
+  const std::string pad(20'000, 'x');
+  for (int i = 0; i < 80; ++i) {  // never a step
+    rig.feed->add(fmt::format("d {} {}", i, pad));
+    rig.pump();
+    ASSERT_TRUE(rig.commit());
+    Transaction cursor;
+    cursor.cursor("uplink", Lane::kReadings, kAllStreams, static_cast<std::uint64_t>(i + 1));
+    ASSERT_TRUE(rig.spool->submit(cursor).ok());
+  }
+  const LaneStats lane = rig.spool->stats().lanes[index_of(Lane::kReadings)];
+  ASSERT_GT(lane.oldest_sequence, 1U);
+  EXPECT_EQ(lane.shed_rows, lane.oldest_sequence - 1) << "let go undecided: on record";
+}
+
+TEST(Scoring, AnIdlePipelineLetsTheRowsOfOthersPass) {
+  Rig rig;
+  rig.checkpoint_every = Nanos{0};
+  ASSERT_TRUE(rig.build());
+  Transaction others;
+  others.append(Lane::kReadings, 9, sample_row("d 1"));
+  others.append(Lane::kReadings, 9, sample_row("d 2"));
+  ASSERT_TRUE(rig.spool->submit(others).ok());
+  ASSERT_TRUE(rig.commit());
+  rig.scoring->tick(io::wall_now());
+  ASSERT_TRUE(rig.commit());
+  for (const char* cursor : {"decided/main/0", "checkpoint/main/0"}) {
+    EXPECT_EQ(rig.spool->cursor(cursor, Lane::kReadings, kAllStreams), 2U) << cursor;
+  }
+}
+
 TEST(Scoring, ABatchThatIsStoredInPartsWhileBehindIsScoredOnce) {
   Rig rig;
   rig.options.on_full = OnFull::kBlock;
