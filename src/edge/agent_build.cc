@@ -102,6 +102,9 @@ Status open_store(Agent::Parts& parts) {
         for (Worker* worker : fanout->workers) {
           worker->committed(upto);
         }
+        if (fanout->uplink != nullptr) {
+          fanout->uplink->committed();
+        }
       });
   return {};
 }
