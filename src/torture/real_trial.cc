@@ -9,16 +9,16 @@
 #include <charconv>
 #include <filesystem>
 #include <fstream>
-#include <mutex>
 #include <random>
 #include <set>
 
 #include "io/loop.h"
-#include "protocol/http/server.h"
 #include "protocol/mqtt/client.h"
 #include "store/fsck.h"
+#include "torture/alert_receiver.h"
 #include "torture/edge_process.h"
 #include "torture/links.h"
+#include "torture/outbox.h"
 
 namespace headwater::torture {
 namespace {
@@ -30,7 +30,6 @@ constexpr std::size_t kTimesLoad = 3;
 constexpr Nanos kPatience = std::chrono::seconds(60);
 constexpr Nanos kStopPatience = std::chrono::seconds(30);
 constexpr std::uint64_t kTmpfsBytes = std::uint64_t{24} << 20;
-constexpr std::size_t kMostAlert = std::size_t{1} << 20;
 constexpr std::string_view kBroker = "/usr/sbin/mosquitto";
 
 // A device: what it sent, in order; what was acknowledged.
@@ -42,60 +41,6 @@ struct RealDevice {
   std::vector<bool> acknowledged;
   std::size_t answered = 0;
   std::unique_ptr<mqtt::Client> client;
-};
-
-// Takes alerts over HTTP; slow when told: answers late, or with 503.
-class AlertReceiver {
- public:
-  Status open() {
-    http::Router router;
-    const auto take = [this](http::Request&& request, http::Responder answer) {
-      const std::lock_guard lock(mutex_);
-      if (slow_ && ++requests_ % 3 == 0) {
-        answer.send(http::Response::text("busy", 503));
-        return;
-      }
-      alerts_.push_back(std::move(request.body));
-      if (slow_) {
-        waiting_.push_back(answer);
-      } else {
-        answer.send(http::Response::text("ok"));
-      }
-    };
-    HW_TRY(router.add("POST", "/alerts", take, {.max_body = kMostAlert}));
-    server_ = HW_TRY(http::Server::open({.address = "127.0.0.1:0"}, std::move(router)));
-    return {};
-  }
-  std::uint16_t port() const { return server_->port(); }
-  void slow(bool slow) {
-    const std::lock_guard lock(mutex_);
-    slow_ = slow;
-    if (!slow) {
-      answer_waiting();
-    }
-  }
-  void answer_late() {
-    const std::lock_guard lock(mutex_);
-    answer_waiting();
-  }
-  std::vector<std::string> alerts() {
-    const std::lock_guard lock(mutex_);
-    return alerts_;
-  }
-
- private:
-  void answer_waiting() {
-    for (const http::Responder& answer : waiting_) {
-      answer.send(http::Response::text("ok"));
-    }
-    waiting_.clear();
-  }
-  std::mutex mutex_;
-  bool slow_ = false;
-  std::size_t requests_ = 0;
-  std::vector<std::string> alerts_;
-  std::vector<http::Responder> waiting_;
-  std::unique_ptr<http::Server> server_;
 };
 
 Result<std::uint16_t> free_port() {
@@ -217,9 +162,11 @@ pipelines:
     checkpoint_every: 200ms
 sinks:
   receiver: {}
+uplink: {{type: file, dir: "{}", every: 20ms, max_rows: 300}}
 store: {{segment: 1MiB, max_bytes: {}, min_free: 0B, on_full: block}}
 )",
-                       data_, port_, kSteps, sink, is(FaultKind::kFullDisk) ? "16MiB" : "512MiB");
+                       data_, port_, kSteps, sink, path("outbox"),
+                       is(FaultKind::kFullDisk) ? "16MiB" : "512MiB");
   }
 
   Status start_edge() {
@@ -444,6 +391,7 @@ store: {{segment: 1MiB, max_bytes: {}, min_free: 0B, on_full: block}}
         }
       }
     }
+    HW_TRY(take_outbox(*view, ledger));
     facts.decided_from = 1;
     const Decided expected = HW_TRY(blueprint_.decide(rows));
     facts.expected = &expected;
@@ -483,6 +431,32 @@ store: {{segment: 1MiB, max_bytes: {}, min_free: 0B, on_full: block}}
                     .time = row.row.time,
                     .received = row.row.received,
                     .identity = row.row.identity});
+  }
+
+  // What the uplink has sent on, and that it has sent what its cursor passed.
+  Status take_outbox(SpoolView& view, Ledger& ledger) {
+    HW_TRY(read_outbox(path("outbox"), lane_name(Lane::kReadings), [&](const BatchRow& row) {
+      const auto stored = ledger.rows().find(row.sequence);
+      const bool known = stored != ledger.rows().end();
+      const MessageName name = known ? stored->second : MessageName{};
+      const bool same =
+          known && devices_[name.device]->name == row.device &&
+          devices_[name.device]->payloads[devices_[name.device]->steady ? 0 : name.number - 1] ==
+              row.payload;
+      ledger.row(row.sequence, known ? &name : nullptr, same, true, verdict());
+    }));
+    for (const SpoolView::Cursor& cursor : view.cursors()) {
+      if (cursor.consumer != "uplink" || cursor.lane != Lane::kReadings) {
+        continue;
+      }
+      for (std::uint64_t sequence = 1; sequence <= cursor.upto; ++sequence) {
+        if (!ledger.delivered(sequence)) {
+          ++verdict().lost;
+          verdict().find(fmt::format("row {} counts as sent on, and no batch has it", sequence));
+        }
+      }
+    }
+    return {};
   }
 
   // The store's alerts, and that the receiver has those that the sink's cursor passed.

@@ -1,4 +1,5 @@
 // What a campaign tells, in two forms.
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "torture/campaign.h"
@@ -95,7 +96,11 @@ std::string report_text(const Report& report) {
       }
     }
   }
-  text += coverage_text(report);
+  const bool simulated =
+      std::any_of(all_faults().begin(), all_faults().end(), [&](const FaultFacts& facts) {
+        return !facts.real && report.faults[static_cast<std::size_t>(facts.kind)] > 0;
+      });
+  text += simulated ? coverage_text(report) : "";
   for (const Report::Failure& failure : report.failures) {
     text += fmt::format(
         "\nFAILED: {}{}{}; again with\n  headwater torture --trials 1 --seed {} "

@@ -46,6 +46,7 @@ class Torture(unittest.TestCase):
         report = self.torture("--faults", "real", "--trials", REAL, "--seed", SEED)
         self.assert_clean(report)
         self.assertGreaterEqual(report["acked"], int(REAL) * 1000)
+        self.assertGreater(report["delivered"], int(REAL) * 100, "the uplink sends while the edge runs")
         for fault, count in report["real"].items():
             self.assertTrue(count > 0 or fault in report["skipped"], f"{fault} never struck")
         for fault, why in report["skipped"].items():
