@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include "compute/key_map.h"
@@ -12,7 +14,7 @@
 namespace headwater {
 namespace {
 
-constexpr std::uint8_t kStateVersion = 1;
+constexpr std::uint8_t kStateVersion = 2;
 
 // Whether two times are at least `every` apart; their distance may not fit a signed number.
 bool apart(std::int64_t a, std::int64_t b, Nanos every) {
@@ -23,6 +25,35 @@ bool apart(std::int64_t a, std::int64_t b, Nanos every) {
 
 bool moved(double from, double to, double band) {
   return to != from && !(std::fabs(to - from) <= band);
+}
+
+struct Content {
+  Id128 hash;
+  std::int64_t time = 0;
+};
+
+void put_value(ByteWriter& out, double value) {
+  out.put(value);
+}
+void put_value(ByteWriter& out, std::int64_t value) {
+  out.put(value);
+}
+void put_value(ByteWriter& out, const Content& value) {
+  out.put(value.hash.high);
+  out.put(value.hash.low);
+  out.put(value.time);
+}
+template <class T>
+T get_value(ByteReader& in) {
+  if constexpr (std::is_same_v<T, Content>) {
+    Content value;
+    value.hash.high = in.get<std::uint64_t>();
+    value.hash.low = in.get<std::uint64_t>();
+    value.time = in.get<std::int64_t>();
+    return value;
+  } else {
+    return in.get<T>();
+  }
 }
 
 // What the last row of each key that was let on had.
@@ -64,14 +95,14 @@ class LastByKey {
     out.put_varint(keys_.size());
     for (std::uint32_t at = keys_.oldest(); at != Keys::kNone; at = keys_.next(at)) {
       out.put_string(keys_.slot(at).key);
-      out.put(keys_.slot(at).value);
+      put_value(out, keys_.slot(at).value);
     }
   }
   // False when the bytes are damaged.
   bool restore(ByteReader& in, std::size_t max_keys) {
     for (std::uint64_t left = in.get_varint(); left > 0; --left) {
       const std::string_view key = in.get_string();
-      const T value = in.get<T>();
+      const T value = get_value<T>(in);
       if (!in.ok() || keys_.find(key) != Keys::kNone) {
         return false;
       }
@@ -107,6 +138,13 @@ class Thinning::State {
     if (options_.rate_limit) {
       times_.find_key_column(batch, options_.rate_limit->per);
     }
+    if (options_.dedupe) {
+      contents_.find_key_column(batch, options_.dedupe->per);
+      fields_.clear();
+      for (const std::string& field : options_.dedupe->fields) {
+        fields_.push_back(batch.find(field));
+      }
+    }
     for (const std::uint32_t index : batch.selection()) {
       if (flags[index] != 0) {
         const double value =
@@ -116,12 +154,13 @@ class Thinning::State {
     }
   }
 
-  std::size_t keys() const { return values_.size() + times_.size(); }
+  std::size_t keys() const { return values_.size() + times_.size() + contents_.size(); }
 
   void save(ByteWriter& out) const {
     out.put(kStateVersion);
     values_.save(out);
     times_.save(out);
+    contents_.save(out);
   }
 
   Status restore(ByteReader& in) {
@@ -130,16 +169,34 @@ class Thinning::State {
     }
     LastByKey<double> values;
     LastByKey<std::int64_t> times;
-    if (!values.restore(in, options_.max_keys) || !times.restore(in, options_.max_keys)) {
-      return Error::corrupt("thinning state: damaged after {} keys", values.size() + times.size());
+    LastByKey<Content> contents;
+    if (!values.restore(in, options_.max_keys) || !times.restore(in, options_.max_keys) ||
+        !contents.restore(in, options_.max_keys)) {
+      return Error::corrupt("thinning state: damaged after {} keys",
+                            values.size() + times.size() + contents.size());
     }
     values_ = std::move(values);
     times_ = std::move(times);
+    contents_ = std::move(contents);
     return {};
   }
 
  private:
-  // A row counts as let on only when both let it on.
+  Id128 content_of(const Batch& batch, std::uint32_t index) {
+    if (fields_.empty()) {
+      return hash128(batch.row(index).payload);
+    }
+    text_.clear();
+    ByteWriter writer(text_);
+    for (const Column* field : fields_) {
+      const bool valid = field != nullptr && field->valid(index);
+      writer.put(static_cast<std::uint8_t>(valid));
+      writer.put_string(valid ? key_text_.of(*field, index) : std::string_view());
+    }
+    return hash128(text_);
+  }
+
+  // A row counts as let on only when all let it on.
   bool passes(const Batch& batch, std::uint32_t index, double value) {
     const Row& row = batch.row(index);
     const std::int64_t time = (row.flags & kRowTimeFuture) != 0 ? row.received.ns : row.time.ns;
@@ -152,8 +209,19 @@ class Thinning::State {
       const std::int64_t* const last = times_.last(batch, index);
       let_on = let_on && (last == nullptr || apart(*last, time, options_.rate_limit->every));
     }
+    Content content;
+    if (options_.dedupe) {
+      content = {content_of(batch, index), time};
+      const Content* const last = contents_.last(batch, index);
+      const Nanos within = options_.dedupe->within;
+      let_on = let_on && (last == nullptr || last->hash != content.hash ||
+                          (within.count() > 0 && apart(last->time, time, within)));
+    }
     if (!let_on) {
       return false;
+    }
+    if (options_.dedupe) {
+      contents_.remember(content, options_.max_keys);
     }
     if (options_.deadband && !std::isnan(value)) {
       values_.remember(value, options_.max_keys);
@@ -167,14 +235,21 @@ class Thinning::State {
   const ThinningOptions options_;
   LastByKey<double> values_;
   LastByKey<std::int64_t> times_;
+  LastByKey<Content> contents_;
+  std::vector<const Column*> fields_;  // of the batch at hand; null where it has none
+  std::string text_;                   // reused
+  KeyText key_text_;
 };
 
 Thinning::Thinning(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Thinning::~Thinning() = default;
 
 Result<std::unique_ptr<Thinning>> Thinning::create(ThinningOptions options) {
-  if (!options.deadband && !options.rate_limit) {
-    return Error::invalid("thinning needs a deadband or a rate limit");
+  if (!options.deadband && !options.rate_limit && !options.dedupe) {
+    return Error::invalid("thinning needs a deadband, a rate limit or dedupe");
+  }
+  if (options.dedupe && options.dedupe->within.count() < 0) {
+    return Error::invalid("dedupe is within a time of 0 or more");
   }
   if (options.deadband && !(options.deadband->band >= 0)) {
     return Error::invalid("a deadband is 0 or more");

@@ -1,5 +1,5 @@
 // Thinning: lets fewer rows of each key on: those whose value moved (deadband), those far enough
-// apart (rate limit), or those that are both.
+// apart (rate limit), those that are no repeat (dedupe), or those that are all of it.
 //
 //   auto thinning = HW_TRY(Thinning::create(
 //       {.deadband = ThinningOptions::ByValue{.field = "temperature", .band = 0.5}}));
@@ -11,6 +11,10 @@
 // Rate limit: a row is let on when its event time is at least `every` away from that of the key's
 // last row that was let on, in either direction, so that a clock that was set back silences
 // nobody. Where the event time is in the future (kRowTimeFuture) the time of arrival counts.
+// Dedupe: a row is let on when its content (the named fields, or the whole message byte for byte)
+// differs from that of the key's last row that was let on, or `within` has passed since then, in
+// either direction. It is a comparison of contents, not of identities: two equal readings of a
+// steady sensor are repeats to it.
 //
 // The key's first row is let on. Rows without a key are one key. Results depend on the sequence of
 // rows alone. Memory is bounded by max_keys: the key unseen for longest is forgotten. Not
@@ -23,6 +27,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/result.h"
@@ -42,14 +47,20 @@ struct ThinningOptions {
     Nanos every{0};
     std::string per = "device_id";
   };
+  struct ByContent {
+    std::vector<std::string> fields{};  // none: the whole message
+    Nanos within{0};                    // 0: for ever
+    std::string per = "device_id";
+  };
   std::optional<ByValue> deadband{};
   std::optional<ByTime> rate_limit{};
-  std::size_t max_keys = 10'000;  // of each of the two
+  std::optional<ByContent> dedupe{};
+  std::size_t max_keys = 10'000;  // of each of them
 };
 
 class Thinning {
  public:
-  // Invalid: neither deadband nor rate limit, a negative band, `every` or max_keys of 0.
+  // Invalid: none of the three, a negative band or `within`, `every` or max_keys of 0.
   static Result<std::unique_ptr<Thinning>> create(ThinningOptions options);
   ~Thinning();
 
@@ -57,7 +68,7 @@ class Thinning {
   // are not let on to 0.
   void process(const Batch& batch, std::span<std::uint8_t> flags);
 
-  // Keys remembered, of both.
+  // Keys remembered, of all of them.
   std::size_t keys() const;
 
   // restore() replaces the state; corrupt if the bytes are damaged, then nothing changes.

@@ -168,6 +168,43 @@ TEST(Thinning, OptionsThatSayNothingAreRefused) {
   EXPECT_FALSE(Thinning::create({.deadband = ThinningOptions::ByValue{"v", -1}}));
   EXPECT_FALSE(Thinning::create({.rate_limit = ThinningOptions::ByTime{}}));
   EXPECT_FALSE(Thinning::create({.deadband = ThinningOptions::ByValue{"v", 1}, .max_keys = 0}));
+  EXPECT_FALSE(Thinning::create({.dedupe = ThinningOptions::ByContent{.within = Nanos{-1}}}));
+}
+
+std::unique_ptr<Thinning> dedupe(std::int64_t within_seconds, std::size_t max_keys = 100) {
+  return std::move(*Thinning::create(
+      {.dedupe =
+           ThinningOptions::ByContent{.fields = {"v"}, .within = Nanos{within_seconds * kSecond}},
+       .max_keys = max_keys}));
+}
+
+TEST(Thinning, DedupeComparesWithTheLastRowLetOnAlsoAfterARestore) {
+  const auto before = dedupe(10);
+  EXPECT_THAT(let_on(*before, {{"a", 0, 1}, {"a", 1, 1}, {"b", 1, 1}, {"a", 2, 2}, {"a", 3, 1}}),
+              ElementsAre(0, 2, 3, 4));
+  std::string blob;
+  ByteWriter writer(blob);
+  before->save(writer);
+  const auto after = dedupe(10);
+  ByteReader reader(blob);
+  ASSERT_TRUE(after->restore(reader).ok());
+  EXPECT_TRUE(reader.empty());
+  EXPECT_EQ(after->keys(), 2U);
+  EXPECT_THAT(
+      let_on(*after, {{"a", 12, 1}, {"a", 13, 1}, {"b", 9, 1}, {"b", 10, {}}, {"b", 11, {}}}),
+      ElementsAre(1, 3))
+      << "10 s after the last one let on it is none any more; no value is a value";
+  for (std::size_t size = 0; size < blob.size(); ++size) {
+    ByteReader cut(std::string_view(blob).substr(0, size));
+    EXPECT_FALSE(after->restore(cut).ok()) << size;
+  }
+}
+
+TEST(Thinning, DedupeForgetsTheKeyUnseenForLongest) {
+  const auto thinning = dedupe(0, 2);
+  EXPECT_THAT(
+      let_on(*thinning, {{"a", 0, 1}, {"b", 0, 1}, {"c", 0, 1}, {"b", 999, 1}, {"a", 999, 1}}),
+      ElementsAre(0, 1, 2, 4));
 }
 
 }  // namespace

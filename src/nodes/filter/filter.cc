@@ -61,18 +61,18 @@ class Filter final : public Stage {
  private:
   std::optional<expr::Expression> when_;
   std::optional<expr::Expression> drop_when_;
-  std::unique_ptr<Thinning> thinning_;  // null without deadband and rate limit
+  std::unique_ptr<Thinning> thinning_;  // null without deadband, rate limit and dedupe
   expr::EvalStats stats_;
   Column result_;                      // reused
   std::vector<std::uint8_t> flags_;    // reused
   std::vector<std::uint8_t> dropped_;  // reused
 };
 
-// Null without deadband and rate limit, and after an error.
+// Null without deadband, rate limit and dedupe, and after an error.
 std::unique_ptr<Thinning> make_thinning(const FilterOptions& options, const config::Node& node,
                                         const StageContext& context,
                                         config::Diagnostics& diagnostics) {
-  if (!options.deadband && !options.rate_limit) {
+  if (!options.deadband && !options.rate_limit && !options.dedupe) {
     return nullptr;
   }
   ThinningOptions thinning{.max_keys = options.max_keys};
@@ -89,9 +89,14 @@ std::unique_ptr<Thinning> make_thinning(const FilterOptions& options, const conf
   if (options.rate_limit) {
     thinning.rate_limit = {options.rate_limit->every, options.rate_limit->per};
   }
+  if (options.dedupe) {
+    thinning.dedupe = {options.dedupe->fields, options.dedupe->within, options.dedupe->per};
+  }
   auto made = Thinning::create(std::move(thinning));
   if (!made) {
-    diagnostics.error(option_node(node, options.rate_limit ? "rate_limit" : "deadband"),
+    diagnostics.error(option_node(node, options.rate_limit ? "rate_limit"
+                                        : options.deadband ? "deadband"
+                                                           : "dedupe"),
                       made.error().text());
     return nullptr;
   }
@@ -101,8 +106,8 @@ std::unique_ptr<Thinning> make_thinning(const FilterOptions& options, const conf
 }  // namespace
 
 Status FilterOptions::validate() const {
-  if (!when && !drop_when && !deadband && !rate_limit) {
-    return Error::invalid("filter needs `when`, `drop_when`, `deadband` or `rate_limit`");
+  if (!when && !drop_when && !deadband && !rate_limit && !dedupe) {
+    return Error::invalid("filter needs `when`, `drop_when`, `deadband`, `rate_limit` or `dedupe`");
   }
   return {};
 }

@@ -1,15 +1,16 @@
-// filter: keeps the rows for which an expression is true, that changed, or that are far enough
-// apart.
+// filter: keeps the rows for which an expression is true, that changed, that are no repeat, or that
+// are far enough apart.
 //
 // As one of the first steps, before anything else, it stands in front of the append: what it drops
-// is counted and not stored. Behind another step, and always with `deadband` or `rate_limit`, it
-// drops rows from scoring only; they stay in the store.
+// is counted and not stored. Behind another step, and always with `deadband`, `rate_limit` or
+// `dedupe`, it drops rows from scoring only; they stay in the store.
 #pragma once
 
 #include <cstddef>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "config/diagnostics.h"
 #include "config/schema.h"
@@ -65,11 +66,35 @@ inline constexpr auto config::kSchema<FilterRateLimitOptions> =
                        .doc = "Column of the key: each of its values has a limit of "
                               "its own."}));
 
+struct FilterDedupeOptions {
+  std::vector<std::string> fields;
+  config::Duration within{0};
+  std::string per = "device_id";
+};
+
+template <>
+inline constexpr auto config::kSchema<FilterDedupeOptions> = config::schema<FilterDedupeOptions>(
+    "dedupe", "Keeps rows that are no repeat of the last one kept.",
+    config::field(&FilterDedupeOptions::fields,
+                  {.name = "fields",
+                   .doc = "Fields to compare; without them the whole message, byte for byte.",
+                   .example = "[state, code]"}),
+    config::field(
+        &FilterDedupeOptions::within,
+        {.name = "within",
+         .doc = "A repeat is kept all the same when it is at least this far in event time "
+                "from the last row kept; 0s never does.",
+         .example = "10m"}),
+    config::field(&FilterDedupeOptions::per,
+                  {.name = "per",
+                   .doc = "Column of the key: rows are compared with those of the same key."}));
+
 struct FilterOptions {
   std::optional<std::string> when;
   std::optional<std::string> drop_when;
   std::optional<FilterDeadbandOptions> deadband;
   std::optional<FilterRateLimitOptions> rate_limit;
+  std::optional<FilterDedupeOptions> dedupe;
   std::size_t max_keys = 10'000;
   Status validate() const;
 };
@@ -77,8 +102,8 @@ struct FilterOptions {
 template <>
 inline constexpr auto config::kSchema<FilterOptions> = config::schema<FilterOptions>(
     "filter",
-    "Keeps the rows that pass all that is given. With `deadband` or `rate_limit` it always stands "
-    "behind the store: what it drops is stored and not scored.",
+    "Keeps the rows that pass all that is given. With `deadband`, `rate_limit` or `dedupe` it "
+    "always stands behind the store: what it drops is stored and not scored.",
     config::field(&FilterOptions::when,
                   {.name = "when",
                    .doc = "Expression of type bool: keeps the rows for which it is true. A row "
@@ -95,6 +120,10 @@ inline constexpr auto config::kSchema<FilterOptions> = config::schema<FilterOpti
     config::field(&FilterOptions::rate_limit,
                   {.name = "rate_limit",
                    .doc = "Keeps rows that are far enough apart in event time."}),
+    config::field(&FilterOptions::dedupe,
+                  {.name = "dedupe",
+                   .doc = "Keeps rows that are no repeat of the last one kept. It compares "
+                          "contents: equal readings of a steady sensor are repeats too."}),
     config::field(&FilterOptions::max_keys,
                   {.name = "max_keys",
                    .doc = "Keys whose last kept row is remembered; the one unseen for longest is "

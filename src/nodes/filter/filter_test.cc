@@ -47,7 +47,8 @@ TEST_F(FilterStep, WhatRemembersRowsMayNot) {
 
 TEST_F(FilterStep, WithoutAnyConditionIsRefused) {
   EXPECT_EQ(make("max_keys: 5"), nullptr);
-  EXPECT_THAT(errors, HasSubstr("filter needs `when`, `drop_when`, `deadband` or `rate_limit`"));
+  EXPECT_THAT(errors,
+              HasSubstr("filter needs `when`, `drop_when`, `deadband`, `rate_limit` or `dedupe`"));
 }
 
 TEST_F(FilterStep, EachWrongOptionIsToldWhereItStands) {
