@@ -541,5 +541,18 @@ class Workers(Case):
             self.assertTrue(edge.verify()["ok"])
 
 
+class MessageId(unittest.TestCase):
+    def test_ids_of_another_type_than_learned_are_told_once_and_their_readings_stored(self):
+        with Edge(config("message_id: id")) as edge:
+            device = Device(edge.address("direct"), "press-1")
+            device.publish_all([(topic("press-1"), '{"id": "a1"}')] * 2)
+            device.publish_all([(topic("press-1"), '{"id": 7}')] * 3)
+            self.assertEqual((settled(edge)["stored"], counts(edge)["duplicate"], counts(edge)["values_unfit"]), (4, 1, 3))
+            told = [line for line in edge.log if "no message id that can be used" in line]
+            self.assertEqual(len(told), 1)
+            self.assertIn("type=string", told[0])
+            edge.stop()
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -9,6 +9,7 @@
 #include "nodes/decode/unpack.h"
 #include "nodes/expression.h"
 #include "nodes/sources/reading_options.h"
+#include "telemetry/log.h"
 
 namespace headwater {
 namespace {
@@ -73,25 +74,34 @@ class JsonDecode final : public Decode {
   }
 
  private:
-  // Identity = hash of device and message id. A row without the field keeps what the source gave.
+  // Identity = hash of device and message id. A row without one keeps what the source gave.
   void identify(Batch& batch) {
     const Column* ids = batch.find(message_id_);
-    if (ids == nullptr) {
-      return;
-    }
     for (const std::uint32_t index : batch.selection()) {
       Row& row = batch.row(index);
-      if (!ids->valid(index) || (row.flags & kRowUndecoded) != 0) {
+      if ((row.flags & kRowUndecoded) != 0) {
         continue;
       }
       key_.assign(row.device);
       key_ += '\0';
-      if (!append_id(*ids, index)) {
+      if (ids == nullptr || !ids->valid(index) || !append_id(*ids, index)) {
+        tell_of_missing_id(ids);
         continue;
       }
       row.identity = hash128(key_, kMessageIdSeed);
       row.flags |= kRowDeclaredId;
     }
+  }
+
+  // Once: a field of the wrong name or type would otherwise end the search for repeats in silence.
+  void tell_of_missing_id(const Column* ids) {
+    if (std::exchange(told_of_missing_id_, true)) {
+      return;
+    }
+    log::warn("a reading has no message id that can be used: repeats of such are stored",
+              {{"message_id", message_id_},
+               {"type", ids == nullptr ? std::string_view("unknown") : type_name(ids->type())},
+               {"remedy", "declare the field's type in schema:, or mend the device"}});
   }
 
   // False: a number that a float64 cannot tell from its neighbours identifies nothing. Declared
@@ -121,6 +131,7 @@ class JsonDecode final : public Decode {
   DeviceResolver device_;
   EventTime time_;
   std::string message_id_;
+  bool told_of_missing_id_ = false;
   std::string key_;  // reused
   std::size_t known_fields_ = 0;
   DecodeStats stats_;
