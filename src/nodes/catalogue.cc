@@ -1,10 +1,8 @@
 #include "nodes/catalogue.h"
 
 #include <array>
-#include <string>
-#include <vector>
 
-#include "base/strings.h"
+#include "config/find_kind.h"
 #include "config/parse.h"
 #include "nodes/decide/decide.h"
 #include "nodes/detect/detect.h"
@@ -90,24 +88,6 @@ constexpr std::array kSinks = {
 };
 // clang-format on
 
-template <class Kind>
-const Kind* find(std::span<const Kind> kinds, std::string_view role, std::string_view kind,
-                 const config::Place& at, config::Diagnostics& diagnostics) {
-  std::vector<std::string_view> names;
-  for (const Kind& candidate : kinds) {
-    if (candidate.kind == kind) {
-      return &candidate;
-    }
-    names.push_back(candidate.kind);
-  }
-  const std::string_view nearest = nearest_name(kind, names);
-  diagnostics.error(
-      at, nearest.empty()
-              ? fmt::format("no {} of kind '{}'; there are {}", role, kind, fmt::join(names, ", "))
-              : fmt::format("no {} of kind '{}', did you mean '{}'?", role, kind, nearest));
-  return nullptr;
-}
-
 }  // namespace
 
 std::span<const SourceKind> source_kinds() {
@@ -122,15 +102,15 @@ std::span<const SinkKind> sink_kinds() {
 
 const SourceKind* find_source_kind(std::string_view kind, const config::Place& at,
                                    config::Diagnostics& diagnostics) {
-  return find(source_kinds(), "source", kind, at, diagnostics);
+  return config::find_kind(source_kinds(), "source", kind, at, diagnostics);
 }
 const StageKind* find_stage_kind(std::string_view kind, const config::Place& at,
                                  config::Diagnostics& diagnostics) {
-  return find(stage_kinds(), "step", kind, at, diagnostics);
+  return config::find_kind(stage_kinds(), "step", kind, at, diagnostics);
 }
 const SinkKind* find_sink_kind(std::string_view kind, const config::Place& at,
                                config::Diagnostics& diagnostics) {
-  return find(sink_kinds(), "sink", kind, at, diagnostics);
+  return config::find_kind(sink_kinds(), "sink", kind, at, diagnostics);
 }
 
 }  // namespace headwater

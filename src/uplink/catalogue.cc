@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/strings.h"
+#include "config/find_kind.h"
 #include "config/parse.h"
 #include "store/lane.h"
 
@@ -50,19 +51,7 @@ std::span<const TargetKind> target_kinds() {
 
 const TargetKind* find_target_kind(std::string_view kind, const config::Place& at,
                                    config::Diagnostics& diagnostics) {
-  std::vector<std::string_view> names;
-  for (const TargetKind& candidate : kTargets) {
-    if (candidate.kind == kind) {
-      return &candidate;
-    }
-    names.push_back(candidate.kind);
-  }
-  const std::string_view nearest = nearest_name(kind, names);
-  diagnostics.error(
-      at, nearest.empty()
-              ? fmt::format("no uplink of kind '{}'; there are {}", kind, fmt::join(names, ", "))
-              : fmt::format("no uplink of kind '{}', did you mean '{}'?", kind, nearest));
-  return nullptr;
+  return config::find_kind(target_kinds(), "uplink", kind, at, diagnostics);
 }
 
 Status UplinkOptions::validate() const {
