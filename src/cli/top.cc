@@ -91,6 +91,25 @@ std::string render(const Json& now, const Json& before) {
         sink.at("delivered").get<std::uint64_t>(), sink.at("retried").get<std::uint64_t>(),
         sink.at("rejected").get<std::uint64_t>());
   }
+  if (const auto uplink = now.find("uplink"); uplink != now.end() && uplink->is_object()) {
+    out +=
+        fmt::format("\n{:<16}{:>10}{:>10}{:>12}{:>10}{:>10}  to {}\n", "uplink", "state", "pending",
+                    "oldest", "delivered", "retries", uplink->at("to").get<std::string>());
+    for (const Json& lane : uplink->at("lanes")) {
+      out += fmt::format(
+          "{:<16}{:>10}{:>10}{:>10.0f} s{:>10}{:>10}\n", lane.at("lane").get<std::string>(),
+          lane.at("state").get<std::string>(), human(lane.at("pending").get<double>()),
+          lane.at("oldest_pending_s").get<double>(), human(lane.at("delivered").get<double>()),
+          human(lane.at("retries").get<double>()));
+    }
+  }
+  for (const char* list : {"sources", "pipelines", "sinks"}) {
+    for (const Json& part : now.at(list)) {
+      if (const std::string trouble = part.value("trouble", ""); !trouble.empty()) {
+        out += fmt::format("\n{}: {}\n", part.at("name").get<std::string>(), trouble);
+      }
+    }
+  }
   return out;
 }
 

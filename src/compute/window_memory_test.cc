@@ -117,8 +117,11 @@ TEST(WindowMemory, OfKeysThatAreTooOldIsGivenBack) {
   run(*window, {{"another", 100, 1}}, stats);
   EXPECT_EQ(window->keys(), 1U);
   EXPECT_EQ(stats.aged_keys, 100'000U);
-  EXPECT_LT(static_cast<double>(held), static_cast<double>(full) - 0.4 * static_cast<double>(bytes))
-      << "what is left is the table itself, for the keys to come";
+  // The table itself stays, for the keys to come: compute/window.h states its bytes a key. (How
+  // much that is of the whole depends on how malloc rounds.)
+  const double left = static_cast<double>(bytes - (full - held)) / 100'000;
+  EXPECT_LT(left, 220);
+  std::printf("last: %.0f bytes of a key that is forgotten stay\n", left);
 }
 
 }  // namespace

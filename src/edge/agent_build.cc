@@ -392,7 +392,9 @@ Status build_agent(Agent::Parts& parts) {
     HW_TRY(worker->start([&heart] { heart.beat(); }));
   }
   if (parts.uplink != nullptr) {
-    HW_TRY(parts.uplink->start().with("uplink"));
+    api::HealthState::Heart& heart = parts.health.watch("uplink", std::chrono::seconds(30));
+    heart.beat();
+    HW_TRY(parts.uplink->start([&heart] { heart.beat(); }).with("uplink"));
   }
   parts.health.set_started();
   return {};

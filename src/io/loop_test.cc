@@ -173,8 +173,11 @@ TEST(Loop, CancelledTimersDoNotFire) {
 TEST(Loop, ManyCancelledTimersLeaveTheOthersInOrder) {
   auto loop = made();
   std::vector<int> fired;
+  // All are due later than a slow machine needs to set them, 10 ms apart, the last one first.
+  const MonoTime start = mono_now();
   for (int i = 0; i < 5; ++i) {
-    loop->after(milliseconds(5 - i), [&fired, i] { fired.push_back(i); });
+    loop->after(start + milliseconds(500 - 10 * i) - mono_now(),
+                [&fired, i] { fired.push_back(i); });
     for (int j = 0; j < 2'000; ++j) {
       loop->cancel(loop->after(hours(1), [] { FAIL(); }));
     }

@@ -13,6 +13,7 @@ namespace headwater {
 namespace {
 
 constexpr MonoTime kNever{std::numeric_limits<std::int64_t>::max()};
+constexpr Nanos kTickEvery = std::chrono::seconds(1);
 constexpr Nanos kQuietCheckEvery = std::chrono::milliseconds(20);
 
 }  // namespace
@@ -63,8 +64,12 @@ Uplink::~Uplink() {
   }
 }
 
-Status Uplink::start() {
+Status Uplink::start(std::function<void()> beat) {
+  beat_ = std::move(beat);
   HW_TRY(target_->start(*loop_));
+  if (beat_) {
+    loop_->after(kTickEvery, [this] { tick(); });
+  }
   loop_->at_round_end([this] { return round(); });
   thread_ = std::thread([this] {
     pthread_setname_np(pthread_self(), "hw-uplink");
@@ -72,6 +77,11 @@ Status Uplink::start() {
   });
   loop_->post([] {});  // a first round at once
   return {};
+}
+
+void Uplink::tick() {
+  beat_();
+  loop_->after(kTickEvery, [this] { tick(); });
 }
 
 bool Uplink::round() {

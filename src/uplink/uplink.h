@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <future>
 #include <memory>
 #include <string>
@@ -38,7 +39,8 @@ class Uplink {
   Uplink(const Uplink&) = delete;
   Uplink& operator=(const Uplink&) = delete;
 
-  Status start();
+  // `beat`, if given, is called about once a second from the loop: a thread that hangs is silent.
+  Status start(std::function<void()> beat = {});
   // Lets what is on its way finish, and alerts that are committed go out, for `limit` at most and
   // only while the receiver answers. Then the thread ends. What is left goes at the next start.
   void drain(Nanos limit);
@@ -57,6 +59,7 @@ class Uplink {
  private:
   explicit Uplink(std::unique_ptr<io::Loop> loop, std::uint64_t budget);
   bool round();
+  void tick();
   void arm(MonoTime at);
   void pump_soon();
   void wait_until_quiet(std::promise<void>& quiet, MonoTime until);
@@ -66,6 +69,7 @@ class Uplink {
   std::unique_ptr<UplinkTarget> target_;
   Pacer pacer_;
   std::vector<std::unique_ptr<LaneStream>> streams_;
+  std::function<void()> beat_;
   std::thread thread_;
 
   std::atomic<bool> woken_{false};

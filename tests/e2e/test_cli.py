@@ -421,6 +421,20 @@ class Reference(unittest.TestCase):
 
 
 class Running(unittest.TestCase):
+    def test_top_shows_the_uplink_and_what_is_in_trouble(self):
+        down = 'uplink: {type: http, url: "http://127.0.0.1:1/batches", every: 200ms}\n'
+        with Edge(GOOD + down, {"anomaly.onnx": MODEL}) as edge:
+            device = Device(edge.address("direct"), "press-1")
+            device.publish_all([("sensors/press-1/readings", reading(seq)) for seq in range(5)])
+            admin = "http://%s:%d" % edge.address("admin")
+
+            def shown():
+                text = run_cli("top", "--once", "--admin", admin)
+                lane = next(line.split() for line in text.splitlines() if line.startswith("readings"))
+                return text if lane[2] == "5" and lane[-1] != "0" else None
+            self.assertIn("to http://127.0.0.1:1/batches", wait_for("a retry of five rows", shown))
+            edge.stop()
+
     def test_top_and_tap(self):
         with Edge(GOOD, {"anomaly.onnx": MODEL}) as edge:
             admin = "http://%s:%d" % edge.address("admin")
