@@ -53,7 +53,11 @@ TargetAnswer judge(const http::Answer& answer, Nanos max_retry_after) {
     out.receipt = Receipt::kStored;
   } else {
     const bool busy = status == 408 || status == 425 || status == 429 || status >= 500;
-    out.receipt = busy ? Receipt::kRetry : status == 413 ? Receipt::kTooLarge : Receipt::kPark;
+    const bool refused = status == 400 || status == 422;
+    out.receipt = busy            ? Receipt::kRetry
+                  : status == 413 ? Receipt::kTooLarge
+                  : refused       ? Receipt::kRefused
+                                  : Receipt::kPark;
     out.text = fmt::format("the receiver answered {}", status);
     if (status == 401 || status == 403) {
       out.text += ": it does not know this edge; look at token or certificate";
@@ -63,7 +67,7 @@ TargetAnswer judge(const http::Answer& answer, Nanos max_retry_after) {
       out.text += ": the proxy wants a login";
     } else if (status >= 300 && status < 400) {
       out.text += ": redirects are not followed; look at url";
-    } else if (status == 400 || status == 422) {
+    } else if (refused) {
       out.text += ": it refuses the content of a batch; look at its log";
     }
   }

@@ -51,6 +51,7 @@ std::string LaneStream::state_key() const {
 void LaneStream::restore() {
   const Spool& spool = *parts_.spool;
   cursor_.set(spool.cursor(kUplinkConsumer, parts_.lane, kAllStreams).value_or(0));
+  accepted_ = cursor_.get() != 0;
   const std::string blob = spool.state(state_key());
   ByteReader in(blob);
   const std::uint64_t version = in.get_varint();
@@ -283,12 +284,13 @@ void LaneStream::take(const TargetAnswer& answer) {
       wait(std::max(backoff_.next(), answer.retry_after), LaneState::kWaiting, answer.text);
       break;
     case Receipt::kPark:
-      wait(std::max(backoff_.jitter(parts_.park_every * 3 / 4, parts_.park_every),
-                    answer.retry_after),
-           LaneState::kParked, answer.text);
+      park(answer.text, answer.retry_after);
       break;
     case Receipt::kTooLarge:
-      halve(answer.text);
+      halve(Cause::kSize, answer.text);
+      break;
+    case Receipt::kRefused:
+      halve(Cause::kContent, answer.text);
       break;
   }
   parts_.wake();
@@ -300,8 +302,17 @@ void LaneStream::wait(Nanos time, LaneState state, std::string_view text) {
   trouble_.set(text);
 }
 
+void LaneStream::park(std::string_view text, Nanos retry_after) {
+  wait(std::max(backoff_.jitter(parts_.park_every * 3 / 4, parts_.park_every), retry_after),
+       LaneState::kParked, text);
+}
+
 void LaneStream::stored() {
   const BatchHeader& header = built_->header;
+  if (header.rows != 0) {
+    accepted_ = true;
+    refused_in_a_row_ = 0;
+  }
   counts_.rows.add(header.rows);
   counts_.batches.add(1);
   counts_.bytes.add(built_->bytes.size());
@@ -338,21 +349,29 @@ bool LaneStream::save_cursor() {
   return true;
 }
 
-void LaneStream::halve(const std::string& text) {
+// Smaller batches until a row alone is refused. Halving loses nothing; giving a row up does, so
+// that waits for a receiver that has stored others.
+void LaneStream::halve(Cause cause, const std::string& text) {
   const std::uint64_t count = boundary_.last - boundary_.first + 1;
   if (boundary_.refused) {
-    // Not even that a row is missing: nothing smaller can be sent.
-    wait(backoff_.jitter(parts_.park_every * 3 / 4, parts_.park_every), LaneState::kParked, text);
+    park(text);  // not even that a row is missing: nothing smaller can be sent
     return;
   }
   if (count > 1) {
-    learned_bytes_ = std::max(built_->header.bytes / 2, kLeastLearned);
+    if (cause == Cause::kSize) {
+      learned_bytes_ = std::max(built_->header.bytes / 2, kLeastLearned);
+    }
     (void)commit_boundary({}, {boundary_.first, boundary_.first + count / 2 - 1, false});
+    return;
+  }
+  if (cause == Cause::kContent && (!accepted_ || refused_in_a_row_ >= kMostRefusedInARow)) {
+    park(text);
     return;
   }
   Transaction copy;
   if (parts_.lane != Lane::kDeadLetter) {
-    Result<Transaction> letter = dead_letter(boundary_.first);
+    Result<Transaction> letter = dead_letter(
+        boundary_.first, cause == Cause::kSize ? "larger than the receiver takes" : text);
     if (!letter) {
       wait(kStoreRetry, LaneState::kWaiting, letter.error().text());
       return;
@@ -367,18 +386,19 @@ void LaneStream::halve(const std::string& text) {
   if (commit_boundary(std::move(copy), {boundary_.first, boundary_.last, true}) &&
       boundary_.refused) {
     counts_.refused.add(1);
+    refused_in_a_row_ += cause == Cause::kContent ? 1 : 0;
   }
 }
 
 // The row as a dead letter; nothing where it has been let go meanwhile.
-Result<Transaction> LaneStream::dead_letter(std::uint64_t sequence) const {
+Result<Transaction> LaneStream::dead_letter(std::uint64_t sequence, std::string_view why) const {
   Transaction transaction;
   const std::unique_ptr<SpoolReader> reader = parts_.spool->read(parts_.lane, sequence);
   const ReadItem item = HW_TRY(reader->next());
   if (item == ReadItem::kRow && reader->row().sequence == sequence) {
     StoredRow row = reader->row().row;
-    const std::string note = fmt::format("uplink: {} {}: larger than the receiver takes",
-                                         lane_name(parts_.lane), sequence);
+    const std::string note =
+        fmt::format("uplink: {} {}: {}", lane_name(parts_.lane), sequence, why);
     row.note = note;
     transaction.append(Lane::kDeadLetter, reader->row().stream, row);
   }

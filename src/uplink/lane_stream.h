@@ -100,6 +100,7 @@ class LaneStream {
 
  private:
   static constexpr Ticket kUnsaved = ~Ticket{0};
+  static constexpr std::size_t kMostRefusedInARow = 16;
   struct Boundary {
     std::uint64_t first = 0;
     std::uint64_t last = 0;
@@ -121,10 +122,12 @@ class LaneStream {
   void take(const TargetAnswer& answer);
   void stored();
   void wait(Nanos time, LaneState state, std::string_view text);
-  void halve(const std::string& text);
+  enum class Cause : std::uint8_t { kSize, kContent };
+  void park(std::string_view text, Nanos retry_after = {});
+  void halve(Cause cause, const std::string& text);
   bool save_cursor();
   bool commit_boundary(Transaction transaction, const Boundary& boundary);
-  Result<Transaction> dead_letter(std::uint64_t sequence) const;
+  Result<Transaction> dead_letter(std::uint64_t sequence, std::string_view why) const;
   std::string state_key() const;
   LanePlan::Limits limits() const;
 
@@ -145,8 +148,12 @@ class LaneStream {
   std::optional<Nanos> wait_;  // from the next pump() on
   // The receiver's own limit, as far as 413 tells; grows back slowly.
   std::uint64_t learned_bytes_ = 0;  // 0: none
-  bool cursor_open_ = false;         // cursor_ is not in the log yet
-  std::size_t looks_ = 0;            // left in this pump
+  // Whether the receiver has ever stored rows of this lane, and how many single rows in succession
+  // it refused since. One that refuses everything is set up wrong: rows are kept for it.
+  bool accepted_ = false;
+  std::size_t refused_in_a_row_ = 0;
+  bool cursor_open_ = false;  // cursor_ is not in the log yet
+  std::size_t looks_ = 0;     // left in this pump
 
   bool held_ = false;
   bool flush_ = false;

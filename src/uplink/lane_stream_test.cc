@@ -168,6 +168,64 @@ TEST_F(LaneStreamTest, HalvesWhatIsTooLarge) {
   EXPECT_EQ(cursor(), 20U);
 }
 
+TEST_F(LaneStreamTest, FindsTheRowThatAReceiverRefusesAndKeepsItAsADeadLetter) {
+  add_rows(20);
+  make();
+  pump();
+  while (target.waiting()) {
+    const std::string& sent = target.sent.back();
+    const bool holds_13 =
+        std::stoull(sent) <= 13 && std::stoull(sent.substr(sent.find('-') + 1)) >= 13;
+    target.answer(holds_13 && target.bodies.back() != "13-13:refused" ? Receipt::kRefused
+                                                                      : Receipt::kStored);
+    pass(seconds(61));
+    pump();
+  }
+  EXPECT_EQ(cursor(), 20U);
+  EXPECT_EQ(stream->counts().refused.get(), 1U);
+  EXPECT_EQ(stream->counts().rows.get(), 19U);
+  const auto letters = spool->read(Lane::kDeadLetter, 1);
+  ASSERT_EQ(letters->next().value(), ReadItem::kRow);
+  EXPECT_EQ(std::string(letters->row().row.note), "uplink: readings 13: told so");
+  EXPECT_EQ(letters->next().value(), ReadItem::kEnd);
+}
+
+TEST_F(LaneStreamTest, AReceiverThatRefusesAllItGetsIsGivenNothingUp) {
+  add_rows(10);
+  make();
+  pump();
+  while (target.waiting()) {
+    target.answer(Receipt::kRefused);
+    pump();
+  }
+  EXPECT_EQ(stream->state(), LaneState::kParked);
+  EXPECT_THAT(target.sent, ElementsAre("1-10", "1-5", "1-2", "1-1"));
+  EXPECT_EQ(stream->counts().refused.get(), 0U);
+  pass(parts.park_every);
+  store_all();
+  pass(seconds(61));
+  store_all();
+  EXPECT_EQ(cursor(), 10U);
+  EXPECT_EQ(stream->counts().rows.get(), 10U);
+}
+
+TEST_F(LaneStreamTest, NoMoreThan16RowsInARowAreGivenUp) {
+  parts.limits.rows = 1;
+  add_rows(30);
+  make();
+  pump();
+  target.answer(Receipt::kStored);
+  pump();
+  while (target.waiting()) {
+    target.answer(target.bodies.back().ends_with(":refused") ? Receipt::kStored
+                                                             : Receipt::kRefused);
+    pump();
+  }
+  EXPECT_EQ(stream->state(), LaneState::kParked);
+  EXPECT_EQ(stream->counts().refused.get(), 16U);
+  EXPECT_EQ(cursor(), 17U);
+}
+
 TEST_F(LaneStreamTest, KeepsTheHalfOverARestart) {
   add_rows(10);
   make();
@@ -379,6 +437,7 @@ TEST_P(LaneStreamModel, AReceiverThatKeepsRangesHasEverythingOnce) {
         target.answer(one_in(4) ? Receipt::kRetry : Receipt::kStored);  // or the answer is lost
       } else {
         target.answer(one_in(4)   ? Receipt::kTooLarge
+                      : one_in(6) ? Receipt::kRefused
                       : one_in(4) ? Receipt::kPark
                                   : Receipt::kRetry);
       }

@@ -21,6 +21,7 @@ enum class Receipt : std::uint8_t {
   kRetry,     // not now, or nobody knows: send it again, with backoff
   kPark,      // a person has to look: send it again, but seldom
   kTooLarge,  // smaller batches may pass
+  kRefused,   // it does not take what is in it: smaller batches tell which row
 };
 
 struct TargetAnswer {

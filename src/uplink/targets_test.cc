@@ -204,8 +204,11 @@ TEST_F(HttpTarget, TellsWhatAnAnswerMeans) {
   for (const int again : {408, 425, 429, 500, 502, 503, 504}) {
     EXPECT_EQ(receipt_of(again), Receipt::kRetry) << again;
   }
-  for (const int parked : {301, 307, 400, 401, 403, 404, 405, 407, 415, 422}) {
+  for (const int parked : {301, 307, 401, 403, 404, 405, 407, 415}) {
     EXPECT_EQ(receipt_of(parked), Receipt::kPark) << parked;
+  }
+  for (const int refused : {400, 422}) {
+    EXPECT_EQ(receipt_of(refused), Receipt::kRefused) << refused;
   }
   EXPECT_EQ(receipt_of(413), Receipt::kTooLarge);
 }

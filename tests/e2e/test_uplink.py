@@ -219,6 +219,23 @@ class Http(Case):
             self.arrived(receiver, edge)
             self.assertEqual(lane(edge, "readings")["state"], "idle")
 
+    def test_a_row_that_is_refused_is_found_and_stays_here(self):
+        def behave(_, header):
+            poisoned = header["lane"] == "readings" and header["rows"] and header["first"] <= 151 <= header["last"]
+            return Answer(422) if poisoned else OK
+        with Receiver(behave) as receiver, Edge(config(to(receiver))) as edge:
+            self.publish(edge, 300)
+            wait_for("all but one", lambda: receiver.count("readings") == 299)
+            wait_for("its dead letter", lambda: receiver.count("dead_letter") == 1)
+            wait_for("nothing pending", lambda: lane(edge, "readings")["pending"] == 0)
+            self.assertEqual(receiver.problems, [])
+            gap, = receiver.gaps["readings"]
+            self.assertEqual((gap["first"], gap["last"], gap["rows"], gap["reason"]), (151, 151, 1, "refused"))
+            letter, = receiver.rows("dead_letter")
+            self.assertEqual(letter["raw"], self.sent[150])
+            self.assertIn("answered 422", letter["note"])
+            self.assertEqual(lane(edge, "readings")["refused"], 1)
+
     def test_a_row_that_is_too_large_goes_as_a_gap_and_stays_here(self):
         def behave(_, header):
             return Answer(413) if header["lane"] == "readings" and header["bytes"] > 5000 else OK
