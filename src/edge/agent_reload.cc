@@ -101,7 +101,7 @@ Result<std::vector<ReloadedOption>> Agent::reload(std::unique_ptr<Plan> fresh) {
   for (std::size_t i = 0; i < changeovers.size(); ++i) {
     parts_->workers[i]->change([&changeover = changeovers[i]] {
       for (auto& [scoring, steps] : changeover.steps) {
-        scoring->replace(std::move(steps));
+        steps = scoring->replace(std::move(steps));
       }
       for (auto& [intake, filters] : changeover.filters) {
         intake->replace_filters(std::move(filters));
@@ -109,7 +109,7 @@ Result<std::vector<ReloadedOption>> Agent::reload(std::unique_ptr<Plan> fresh) {
     });
   }
   const std::lock_guard lock(parts_->changing);
-  parts_->plan = std::move(fresh);
+  std::swap(parts_->plan, fresh);  // the old one goes behind the lock
   for (PlacedPipeline& pipeline : parts_->pipelines) {
     Shown& now = shown[pipeline.name];
     pipeline.detects.insert(pipeline.detects.end(), now.detects.begin(), now.detects.end());

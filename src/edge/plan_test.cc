@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/strings.h"
+#include "config/describe.h"
 #include "config/load.h"
 #include "config/origins.h"
 #include "edge/describe_plan.h"
@@ -213,6 +214,63 @@ TEST(Plan, TheKeyOfAStepChangesWithItsOptionsOnly) {
   EXPECT_EQ(after[0], before[0]);
   EXPECT_NE(after[1], before[1]);
   EXPECT_EQ(keys(replaced(sound(), "id: hall", "id: hall2")), before);
+}
+
+// Paths of the options that a reload takes over, "*" for any name.
+void find_live(const config::SchemaView& schema, const std::string& path,
+               std::vector<std::string>& found) {
+  for (const config::FieldView& field : schema.fields) {
+    const config::Type* type = field.type;
+    std::string own = path + std::string(field.meta.name);
+    if (field.meta.live) {
+      found.push_back(own);
+      continue;
+    }
+    if (type->kind == config::Type::Kind::kMap) {
+      type = type->element;
+      own += ".*";
+    }
+    if (type->kind == config::Type::Kind::kStruct) {
+      find_live(type->schema(), own + ".", found);
+    }
+  }
+}
+
+// Marking an option live is half of the work: Agent::reload() has to take it over as well. Whoever
+// adds one here has done both.
+TEST(Reload, TheLiveOptionsAreThoseThatAReloadTakesOver) {
+  std::vector<std::string> live;
+  find_live(config::view<EdgeConfig>(), "", live);
+  EXPECT_THAT(live, testing::UnorderedElementsAre("models", "log", "pipelines.*.steps",
+                                                  "pipelines.*.checkpoint_every",
+                                                  "pipelines.*.max_waiting"));
+}
+
+TEST(Reload, OfAConfigThatNeedsARestartTooOnlyTheLivePartIsTaken) {
+  const Checked running(sound());
+  std::string text = replaced(sound(), "score > 0.8", "score > 0.9");
+  text = replaced(text, "id: hall", "id: other");
+  text = replaced(text, "sensors/#", "elsewhere/#");
+  text = replaced(text, "    alerts: [out]",
+                  "    alerts: [out]\n    checkpoint_every: 5s\n    max_waiting: 1MiB");
+  text =
+      replaced(text, "  anomaly:", "  spare: {path: \"" + std::string(kModel) + "\"}\n  anomaly:");
+  text += "log: {level: debug}\nstore: {max_bytes: 1GiB}\n";
+  const Checked fresh(text);
+  ASSERT_TRUE(fresh.diagnostics.ok()) << fresh.errors;
+  config::Diagnostics diagnostics;
+  const Plan partial(*running.plan, *fresh.plan, diagnostics);
+  ASSERT_TRUE(diagnostics.ok()) << diagnostics.text();
+  const config::Diff taken = config::diff(running.plan->config(), partial.config());
+  EXPECT_TRUE(taken.all_live());
+  EXPECT_EQ(taken.changes.size(), 5U) << "a model, steps, two of the pipeline, log";
+  const config::Diff left = config::diff(partial.config(), fresh.plan->config());
+  EXPECT_EQ(left.changes.size(), 3U);
+  for (const config::Change& change : left.changes) {
+    EXPECT_FALSE(change.live) << change.path;
+  }
+  EXPECT_NE(partial.revision(), fresh.plan->revision());
+  EXPECT_NE(partial.revision(), running.plan->revision());
 }
 
 TEST(DescribePlan, TellsTheGraphThePromiseAndTheWear) {

@@ -81,8 +81,9 @@ class Scoring final : private Outputs {
   Status restore();
   // Between two batches: from the next one on these steps decide. Each gets the state of the step
   // in the same place if that is of the same kind and the state fits it; else it begins anew. The
-  // state is written at once, so that a restart with the new config goes on from here.
-  void replace(Steps steps);
+  // state is written at once, so that a restart with the new config goes on from here. Gives back
+  // the old steps: freeing a model takes time that the worker does not have.
+  Steps replace(Steps steps);
   void observe(Observer observer) { observers_.push_back(std::move(observer)); }
 
   // Appended rows of one stream, with sequences. Takes the batch, or lets it go when too much
