@@ -53,6 +53,7 @@ class SlidingWindow final : public Window {
   }
 
  private:
+  Status restore_key(ByteReader& in, KeyRows& rows) const;
   using Keys = WindowKeys<KeyRows>;
 
   bool by_time() const { return options_.last.count() > 0; }
@@ -245,14 +246,8 @@ void SlidingWindow::build_back(KeyRows& rows) const {
 }
 
 void SlidingWindow::save(ByteWriter& out) const {
-  save_window_head(out, window_fingerprint(options_, fields_));
-  const Keys::Keys& keys = keys_.all();
-  out.put(keys_.newest());
-  out.put_varint(keys.size());
-  for (std::uint32_t at = keys.oldest(); at != Keys::Keys::kNone; at = keys.next(at)) {
-    const KeyRows& rows = keys.slot(at).value;
+  save_window(out, window_fingerprint(options_, fields_), keys_, [&](const KeyRows& rows) {
     const std::size_t from = floor(rows);
-    out.put_string(keys.slot(at).key);
     out.put(rows.base);
     out.put(rows.watermark);
     out.put_varint(rows.times.size() - from);
@@ -260,40 +255,34 @@ void SlidingWindow::save(ByteWriter& out) const {
     out.put_varint(rows.split - from);
     save_rows(out, rows.base, std::span<const std::int64_t>(rows.times).subspan(from),
               std::span<const double>(rows.values).subspan(from * fields_.size()));
-  }
+  });
 }
 
 Status SlidingWindow::restore(ByteReader& in) {
-  HW_TRY(restore_window_head(in, window_fingerprint(options_, fields_)));
   Keys keys(options_.max_keys, options_.max_age);
-  keys.set_newest(in.get<std::int64_t>());
-  const std::uint64_t count = in.get_varint();
-  for (std::uint64_t i = 0; i < count; ++i) {
-    const std::string_view key = in.get_string();
-    KeyRows rows;
-    rows.base = in.get<std::int64_t>();
-    rows.watermark = in.get<std::int64_t>();
-    const std::uint64_t held = in.get_varint();
-    rows.head = in.get_varint();
-    rows.split = in.get_varint();
-    if (!in.ok() || rows.head > rows.split || rows.split > held ||
-        held - rows.head > options_.max_rows || keys.all().find(key) != Keys::Keys::kNone) {
-      return Error::corrupt("window state: damaged at key {}", i);
-    }
-    HW_TRY(restore_rows(in, rows.base, held, fields_.size(), rows.times, rows.values)
-               .with("window state: key {}", i));
-    if (by_time() && !std::is_sorted(rows.times.begin(), rows.times.end())) {
-      return Error::corrupt("window state: damaged rows of key {}", i);
-    }
-    rows.back.resize(fields_.width());
-    build_front(rows);
-    build_back(rows);
-    keys.put(key, std::move(rows));
-  }
-  if (!in.ok()) {
-    return Error::corrupt("window state: cut off");
-  }
+  HW_TRY(restore_window(in, window_fingerprint(options_, fields_), keys,
+                        [&](KeyRows& rows) { return restore_key(in, rows); }));
   keys_ = std::move(keys);
+  return {};
+}
+
+Status SlidingWindow::restore_key(ByteReader& in, KeyRows& rows) const {
+  rows.base = in.get<std::int64_t>();
+  rows.watermark = in.get<std::int64_t>();
+  const std::uint64_t held = in.get_varint();
+  rows.head = in.get_varint();
+  rows.split = in.get_varint();
+  if (!in.ok() || rows.head > rows.split || rows.split > held ||
+      held - rows.head > options_.max_rows) {
+    return Error::corrupt("damaged");
+  }
+  HW_TRY(restore_rows(in, rows.base, held, fields_.size(), rows.times, rows.values));
+  if (by_time() && !std::is_sorted(rows.times.begin(), rows.times.end())) {
+    return Error::corrupt("damaged rows");
+  }
+  rows.back.resize(fields_.width());
+  build_front(rows);
+  build_back(rows);
   return {};
 }
 

@@ -52,6 +52,7 @@ class TumblingWindow final : public Window {
   }
 
  private:
+  Status restore_key(ByteReader& in, OpenRows& rows) const;
   using Keys = WindowKeys<OpenRows>;
 
   // All windows that end here or before are closed.
@@ -152,44 +153,32 @@ void TumblingWindow::drop(OpenRows& rows, std::size_t upto) const {
 }
 
 void TumblingWindow::save(ByteWriter& out) const {
-  save_window_head(out, window_fingerprint(options_, fields_));
-  const Keys::Keys& keys = keys_.all();
-  out.put(keys_.newest());
-  out.put_varint(keys.size());
-  for (std::uint32_t at = keys.oldest(); at != Keys::Keys::kNone; at = keys.next(at)) {
-    const OpenRows& rows = keys.slot(at).value;
-    out.put_string(keys.slot(at).key);
+  save_window(out, window_fingerprint(options_, fields_), keys_, [&](const OpenRows& rows) {
     out.put(rows.watermark);
     out.put_varint(rows.times.size() - rows.head);
     save_rows(out, rows.watermark, std::span<const std::int64_t>(rows.times).subspan(rows.head),
               std::span<const double>(rows.values).subspan(rows.head * fields_.size()));
-  }
+  });
 }
 
 Status TumblingWindow::restore(ByteReader& in) {
-  HW_TRY(restore_window_head(in, window_fingerprint(options_, fields_)));
   Keys keys(options_.max_keys, options_.max_age);
-  keys.set_newest(in.get<std::int64_t>());
-  const std::uint64_t count = in.get_varint();
-  for (std::uint64_t i = 0; i < count; ++i) {
-    const std::string_view key = in.get_string();
-    OpenRows rows;
-    rows.watermark = in.get<std::int64_t>();
-    const std::uint64_t held = in.get_varint();
-    if (!in.ok() || held > options_.max_rows || keys.all().find(key) != Keys::Keys::kNone) {
-      return Error::corrupt("window state: damaged at key {}", i);
-    }
-    HW_TRY(restore_rows(in, rows.watermark, held, fields_.size(), rows.times, rows.values)
-               .with("window state: key {}", i));
-    if (!std::is_sorted(rows.times.begin(), rows.times.end())) {
-      return Error::corrupt("window state: damaged rows of key {}", i);
-    }
-    keys.put(key, std::move(rows));
-  }
-  if (!in.ok()) {
-    return Error::corrupt("window state: cut off");
-  }
+  HW_TRY(restore_window(in, window_fingerprint(options_, fields_), keys,
+                        [&](OpenRows& rows) { return restore_key(in, rows); }));
   keys_ = std::move(keys);
+  return {};
+}
+
+Status TumblingWindow::restore_key(ByteReader& in, OpenRows& rows) const {
+  rows.watermark = in.get<std::int64_t>();
+  const std::uint64_t held = in.get_varint();
+  if (!in.ok() || held > options_.max_rows) {
+    return Error::corrupt("damaged");
+  }
+  HW_TRY(restore_rows(in, rows.watermark, held, fields_.size(), rows.times, rows.values));
+  if (!std::is_sorted(rows.times.begin(), rows.times.end())) {
+    return Error::corrupt("damaged rows");
+  }
   return {};
 }
 

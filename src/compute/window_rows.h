@@ -209,4 +209,37 @@ std::string window_fingerprint(const WindowOptions& options, const WindowFields&
 void save_window_head(ByteWriter& out, std::string_view fingerprint);
 Status restore_window_head(ByteReader& in, std::string_view fingerprint);
 
+// A saved state: head, newest time, keys in the order of last use, each with what save(value) adds.
+template <class T, class Save>
+void save_window(ByteWriter& out, std::string_view fingerprint, const WindowKeys<T>& window,
+                 Save save) {
+  save_window_head(out, fingerprint);
+  out.put(window.newest());
+  const KeyMap<T>& keys = window.all();
+  out.put_varint(keys.size());
+  for (std::uint32_t at = keys.oldest(); at != KeyMap<T>::kNone; at = keys.next(at)) {
+    out.put_string(keys.slot(at).key);
+    save(keys.slot(at).value);
+  }
+}
+
+// Fills `window`, which is empty, by restore(value) for each key. After an error it is of no use.
+template <class T, class Restore>
+Status restore_window(ByteReader& in, std::string_view fingerprint, WindowKeys<T>& window,
+                      Restore restore) {
+  HW_TRY(restore_window_head(in, fingerprint));
+  window.set_newest(in.get<std::int64_t>());
+  const std::uint64_t count = in.get_varint();
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const std::string_view key = in.get_string();
+    if (!in.ok() || window.all().find(key) != KeyMap<T>::kNone) {
+      return Error::corrupt("window state: damaged at key {}", i);
+    }
+    T value;
+    HW_TRY(restore(value).with("window state: key {}", i));
+    window.put(key, std::move(value));
+  }
+  return in.ok() ? Status() : Error::corrupt("window state: cut off");
+}
+
 }  // namespace headwater

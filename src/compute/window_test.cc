@@ -322,30 +322,7 @@ TEST(Window, GivesTheSameBitsHoweverRowsAreCutAndRestored) {
 }
 
 TEST(Window, RefusesDamagedState) {
-  auto window = make(cases()[1].options);
-  std::mt19937 random(3);
-  run(*window, random_stream(random, 100, 2));
-  std::string state;
-  ByteWriter writer(state);
-  window->save(writer);
-  auto other = make(cases()[1].options);
-  for (std::size_t cut = 0; cut < state.size(); ++cut) {
-    ByteReader reader(std::string_view(state).substr(0, cut));
-    const Status status = other->restore(reader);
-    ASSERT_FALSE(status) << cut;
-    EXPECT_EQ(status.error().code(), Code::kCorrupt);
-  }
-  EXPECT_EQ(other->keys(), 0U);
-  for (int i = 0; i < 2000; ++i) {  // must not crash, whatever it says
-    std::string damaged = state;
-    damaged[random() % damaged.size()] ^= static_cast<char>(1 << (random() % 8));
-    ByteReader reader(damaged);
-    (void)make(cases()[1].options)->restore(reader).ok();
-  }
-  ByteReader reader(state);
-  const Status status = make(cases()[0].options)->restore(reader);
-  ASSERT_FALSE(status);
-  EXPECT_EQ(status.error().code(), Code::kInvalid);
+  expect_damaged_state_is_refused(cases()[1].options, cases()[0].options);
 }
 
 }  // namespace

@@ -5,11 +5,15 @@
 #include <stdlib.h>
 
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "config/load.h"
+#include "config/parse.h"
+#include "nodes/context.h"
 #include "pipeline/stage.h"
 #include "pipeline/state.h"
 
@@ -26,6 +30,23 @@ struct Collected final : Outputs {
   std::vector<Batch> batches;
   std::vector<Alert> alerts;
 };
+
+// The stage of a step's options as text. Null after an error, which is in `errors`.
+template <class Options>
+std::unique_ptr<Stage> make_stage(std::unique_ptr<Stage> (*make)(const Options&,
+                                                                 const config::Node&, StageContext&,
+                                                                 config::Diagnostics&),
+                                  std::string text, StageContext& context, std::string& errors) {
+  config::Diagnostics diagnostics;
+  const auto node = config::load_text(std::move(text), "edge.yaml", diagnostics);
+  Options options;
+  std::unique_ptr<Stage> made;
+  if (node && config::parse(*node, options, diagnostics)) {
+    made = make(options, *node, context, diagnostics);
+  }
+  errors = diagnostics.text();
+  return made;
+}
 
 // A folder that goes with the test.
 class TempFolder {

@@ -6,8 +6,6 @@
 #include <fstream>
 
 #include "base/strings.h"
-#include "config/load.h"
-#include "config/parse.h"
 #include "model/binding.h"
 #include "nodes/testing.h"
 
@@ -35,15 +33,7 @@ class Detect : public testing::Test {
     };
   }
   std::unique_ptr<Stage> make(std::string text) {
-    config::Diagnostics diagnostics;
-    const auto node = config::load_text(std::move(text), "edge.yaml", diagnostics);
-    DetectOptions options;
-    std::unique_ptr<Stage> made;
-    if (node && config::parse(*node, options, diagnostics)) {
-      made = make_detect(options, *node, context, diagnostics);
-    }
-    errors = diagnostics.text();
-    return made;
+    return make_stage(make_detect, std::move(text), context, errors);
   }
 
   StageContext context;

@@ -21,17 +21,10 @@ class EnrichLookup : public testing::Test {
   }
   // Null after an error, which is in `errors`.
   std::unique_ptr<Stage> make(std::string_view options) {
-    config::Diagnostics diagnostics;
-    const std::string text =
-        fmt::format("lookup: {{file: \"{}\", {}}}\n", folder.path("assets.csv"), options);
-    const auto node = config::load_text(text, "edge.yaml", diagnostics);
-    EnrichOptions parsed;
-    std::unique_ptr<Stage> made;
-    if (node && config::parse(*node, parsed, diagnostics)) {
-      made = make_enrich(parsed, *node, context, diagnostics);
-    }
-    errors = diagnostics.text();
-    return made;
+    return make_stage(
+        make_enrich,
+        fmt::format("lookup: {{file: \"{}\", {}}}\n", folder.path("assets.csv"), options), context,
+        errors);
   }
   static Batch devices(std::initializer_list<std::string_view> names) {
     Batch batch;
@@ -114,15 +107,7 @@ class EnrichNames : public testing::Test {
  protected:
   // Null after an error, which is in `errors`.
   std::unique_ptr<Stage> make(std::string text) {
-    config::Diagnostics diagnostics;
-    const auto node = config::load_text(std::move(text), "edge.yaml", diagnostics);
-    EnrichOptions parsed;
-    std::unique_ptr<Stage> made;
-    if (node && config::parse(*node, parsed, diagnostics)) {
-      made = make_enrich(parsed, *node, context, diagnostics);
-    }
-    errors = diagnostics.text();
-    return made;
+    return make_stage(make_enrich, std::move(text), context, errors);
   }
   static Batch of_rows(std::size_t rows) {
     Batch batch;

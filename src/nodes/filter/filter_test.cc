@@ -2,8 +2,7 @@
 
 #include <gmock/gmock.h>
 
-#include "config/load.h"
-#include "config/parse.h"
+#include "nodes/testing.h"
 
 namespace headwater {
 namespace {
@@ -14,15 +13,7 @@ class FilterStep : public testing::Test {
  protected:
   // Null after an error, which is in `errors`.
   std::unique_ptr<Stage> make(std::string text) {
-    config::Diagnostics diagnostics;
-    const auto node = config::load_text(std::move(text), "edge.yaml", diagnostics);
-    FilterOptions parsed;
-    std::unique_ptr<Stage> made;
-    if (node && config::parse(*node, parsed, diagnostics)) {
-      made = make_filter(parsed, *node, context, diagnostics);
-    }
-    errors = diagnostics.text();
-    return made;
+    return make_stage(make_filter, std::move(text), context, errors);
   }
   StageContext context;
   std::string errors;
