@@ -8,6 +8,8 @@ import csv
 import datetime
 import math
 
+import onnx_file
+
 FIELDS = ["mean_24h", "std_24h", "slope_24h"]  # °F, °F, °F per second
 WINDOW_SECONDS = 24 * 3600
 MIN_COUNT = 276  # 23 h of 5-minute rows: a shorter past gives no features (min_count in headwater.yaml)
@@ -133,3 +135,33 @@ class Detector:
 
     def score(self, x):
         return 1.0 - math.exp(math.log(1.0 - ALARM_SCORE) / self.limit * self.distance.squared(x))
+
+
+def as_onnx(fitted, name, metadata):
+    """score = 1 - exp(ln(0.2) · |((input - mean) / scale) · whiten|² / limit), in float32."""
+    distance = fitted.distance
+    size = len(distance.mean)
+    return onnx_file.model(
+        name,
+        nodes=[
+            onnx_file.node("Sub", ["input", "mean"], ["centred"]),
+            onnx_file.node("Div", ["centred", "scale"], ["z"]),
+            onnx_file.node("MatMul", ["z", "whiten"], ["white"]),
+            onnx_file.node("Mul", ["white", "white"], ["squares"]),
+            onnx_file.node("ReduceSum", ["squares", "axes"], ["distance"]),
+            onnx_file.node("Mul", ["distance", "rate"], ["exponent"]),
+            onnx_file.node("Exp", ["exponent"], ["normal"]),
+            onnx_file.node("Sub", ["one", "normal"], ["score"]),
+        ],
+        constants=[
+            onnx_file.floats("mean", [size], distance.mean),
+            onnx_file.floats("scale", [size], distance.scale),
+            onnx_file.floats("whiten", [size, size], [v for row in distance.whiten for v in row]),
+            onnx_file.ints("axes", [1]),
+            onnx_file.floats("rate", [1], [math.log(1 - ALARM_SCORE) / fitted.limit]),
+            onnx_file.floats("one", [1], [1.0]),
+        ],
+        inputs=[onnx_file.value("input", ["rows", size])],
+        outputs=[onnx_file.value("score", ["rows", 1])],
+        metadata=metadata,
+    )

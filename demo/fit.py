@@ -9,7 +9,6 @@ them begins at 2013-12-10 06:25, and this stops if the training rows reach it.
 
 import datetime
 import hashlib
-import math
 import struct
 import sys
 
@@ -25,33 +24,7 @@ def utc(seconds):
 
 
 def as_onnx(fitted, metadata):
-    """score = 1 - exp(ln(0.2) · |((input - mean) / scale) · whiten|² / limit), in float32."""
-    size = len(detector.FIELDS)
-    distance = fitted.distance
-    return onnx_file.model(
-        "day_distance",
-        nodes=[
-            onnx_file.node("Sub", ["input", "mean"], ["centred"]),
-            onnx_file.node("Div", ["centred", "scale"], ["z"]),
-            onnx_file.node("MatMul", ["z", "whiten"], ["white"]),
-            onnx_file.node("Mul", ["white", "white"], ["squares"]),
-            onnx_file.node("ReduceSum", ["squares", "axes"], ["distance"]),
-            onnx_file.node("Mul", ["distance", "rate"], ["exponent"]),
-            onnx_file.node("Exp", ["exponent"], ["normal"]),
-            onnx_file.node("Sub", ["one", "normal"], ["score"]),
-        ],
-        constants=[
-            onnx_file.floats("mean", [size], distance.mean),
-            onnx_file.floats("scale", [size], distance.scale),
-            onnx_file.floats("whiten", [size, size], [v for row in distance.whiten for v in row]),
-            onnx_file.ints("axes", [1]),
-            onnx_file.floats("rate", [1], [math.log(1 - detector.ALARM_SCORE) / fitted.limit]),
-            onnx_file.floats("one", [1], [1.0]),
-        ],
-        inputs=[onnx_file.value("input", ["rows", size])],
-        outputs=[onnx_file.value("score", ["rows", 1])],
-        metadata=metadata,
-    )
+    return detector.as_onnx(fitted, "day_distance", metadata)
 
 
 def fit(rows):

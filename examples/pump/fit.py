@@ -99,37 +99,13 @@ def fit(recording, rows_per_device):
 
 
 def as_onnx(fitted, samples):
-    size, distance = len(FEATURES), fitted.distance
-    return onnx_file.model(
-        "distance",
-        nodes=[
-            onnx_file.node("Sub", ["input", "mean"], ["centred"]),
-            onnx_file.node("Div", ["centred", "scale"], ["z"]),
-            onnx_file.node("MatMul", ["z", "whiten"], ["white"]),
-            onnx_file.node("Mul", ["white", "white"], ["squares"]),
-            onnx_file.node("ReduceSum", ["squares", "axes"], ["distance"]),
-            onnx_file.node("Mul", ["distance", "rate"], ["exponent"]),
-            onnx_file.node("Exp", ["exponent"], ["normal"]),
-            onnx_file.node("Sub", ["one", "normal"], ["score"]),
-        ],
-        constants=[
-            onnx_file.floats("mean", [size], distance.mean),
-            onnx_file.floats("scale", [size], distance.scale),
-            onnx_file.floats("whiten", [size, size], [v for row in distance.whiten for v in row]),
-            onnx_file.ints("axes", [1]),
-            onnx_file.floats("rate", [1], [math.log(1 - detector.ALARM_SCORE) / fitted.limit]),
-            onnx_file.floats("one", [1], [1.0]),
-        ],
-        inputs=[onnx_file.value("input", ["rows", size])],
-        outputs=[onnx_file.value("score", ["rows", 1])],
-        metadata={
-            "headwater.name": "pump",
-            "headwater.fields": ",".join(name for name, *_ in FEATURES),
-            "headwater.threshold": detector.ALARM_SCORE,
-            "headwater.train_rows": samples,
-            "headwater.limit": f"{fitted.limit:.6g}",
-        },
-    )
+    return detector.as_onnx(fitted, "distance", {
+        "headwater.name": "pump",
+        "headwater.fields": ",".join(name for name, *_ in FEATURES),
+        "headwater.threshold": detector.ALARM_SCORE,
+        "headwater.train_rows": samples,
+        "headwater.limit": f"{fitted.limit:.6g}",
+    })
 
 
 def main(arguments):
