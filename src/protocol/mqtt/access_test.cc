@@ -233,10 +233,12 @@ TlsTry publish_over_tls(Server& server, const ClientOptions& options) {
   TlsTry result;
   std::vector<Outcome> outcomes;
   EXPECT_TRUE((*client)->publish({.topic = "t", .payload = "over tls", .qos = 1, .token = 1}));
+  // An error alone is no end: a name may have an address that nobody listens at before one that
+  // works.
   (void)server.until(
       [&] {
         (*client)->poll(outcomes);
-        return !outcomes.empty() || !(*client)->last_error().empty();
+        return !outcomes.empty();
       },
       std::chrono::seconds(5));
   result.acknowledged = !outcomes.empty() && outcomes[0].kind == OutcomeKind::kAcknowledged;
@@ -282,6 +284,7 @@ TEST(Access, TlsClientsRefuseAServerTheyDoNotTrust) {
   options.host = "localhost";  // the certificate names 127.0.0.1 only
   const TlsTry result = publish_over_tls(server, options);
   EXPECT_FALSE(result.acknowledged);
+  EXPECT_NE(result.error.find("certificate refused"), std::string::npos) << result.error;
   options.tls.verify = false;
   EXPECT_TRUE(publish_over_tls(server, options).acknowledged);
 }
