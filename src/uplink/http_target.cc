@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "io/tls.h"
+#include "protocol/http/message.h"
 #include "protocol/http/posts.h"
 #include "protocol/http/server.h"
 #include "uplink/catalogue.h"
@@ -14,21 +15,6 @@ namespace {
 const config::Node& at(const config::Node& node, std::string_view name) {
   const config::Node* option = node.find(name);
   return option == nullptr ? node : *option;
-}
-
-// RFC 9110 section 5.1: a token.
-bool is_header_name(std::string_view name) {
-  return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
-  });
-}
-
-bool is_header_value(std::string_view value) {
-  return std::none_of(value.begin(), value.end(), [](char c) {
-    const auto byte = static_cast<unsigned char>(c);
-    return (byte < 0x20 && c != '\t') || byte == 0x7f;
-  });
 }
 
 std::string lower(std::string_view text) {
@@ -168,8 +154,8 @@ bool add_headers(const HttpTargetOptions& options, const config::Node& node,
                       small == "transfer-encoding" || small == "idempotency-key" ||
                       small.starts_with("headwater-") ||
                       (small == "authorization" && !options.token.empty());
-    const std::string_view wrong = !is_header_name(name) ? "is no header name"
-                                   : !is_header_value(value.reveal())
+    const std::string_view wrong = !http::is_header_name(name) ? "is no header name"
+                                   : !http::is_header_value(value.reveal())
                                        ? "has a line break or control character"
                                    : ours ? "is set by the uplink itself"
                                           : "";
@@ -181,7 +167,7 @@ bool add_headers(const HttpTargetOptions& options, const config::Node& node,
     // curl's way to send a header without a value.
     headers.push_back(value.empty() ? name + ";" : name + ": " + value.reveal());
   }
-  if (!is_header_value(options.token.reveal())) {
+  if (!http::is_header_value(options.token.reveal())) {
     diagnostics.error(at(node, "token"), "has a line break or control character");
     good = false;
   } else if (!options.token.empty()) {

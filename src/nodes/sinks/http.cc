@@ -10,6 +10,7 @@
 #include "nodes/sinks/alert_name.h"
 #include "nodes/sinks/answers.h"
 #include "nodes/sinks/template.h"
+#include "protocol/http/message.h"
 #include "protocol/http/posts.h"
 
 namespace headwater {
@@ -36,21 +37,6 @@ std::string url_encoded(std::string_view text, std::string_view keep) {
     }
   }
   return out;
-}
-
-// RFC 9110 section 5.1: a token.
-bool is_header_name(std::string_view name) {
-  return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
-    return is_letter_or_digit(c) ||
-           std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
-  });
-}
-
-bool is_header_value(std::string_view value) {
-  return std::none_of(value.begin(), value.end(), [](char c) {
-    const auto byte = static_cast<unsigned char>(c);
-    return (byte < 0x20 && c != '\t') || byte == 0x7f;
-  });
 }
 
 bool same_ignoring_case(std::string_view a, std::string_view b) {
@@ -142,7 +128,7 @@ class HttpSink final : public Sink {
     encoded.topic = topic;
     http::Post post{{}, target_.headers, row.payload};
     target_.url.fill(encoded, post.url);
-    if (const std::string id = alert_name(row.payload).id; is_header_value(id)) {
+    if (const std::string id = alert_name(row.payload).id; http::is_header_value(id)) {
       post.headers.push_back("Idempotency-Key: " + id);
     }
     return post;
@@ -203,8 +189,8 @@ bool add_headers(const HttpSinkOptions& options, const config::Node& node,
                       same_ignoring_case(name, "Content-Length") ||
                       same_ignoring_case(name, "Transfer-Encoding") ||
                       (same_ignoring_case(name, "Authorization") && !options.token.empty());
-    const std::string_view wrong = !is_header_name(name) ? "is no header name"
-                                   : !is_header_value(value.reveal())
+    const std::string_view wrong = !http::is_header_name(name) ? "is no header name"
+                                   : !http::is_header_value(value.reveal())
                                        ? "has a line break or control character"
                                    : ours ? "is set by the sink itself"
                                           : "";
@@ -220,7 +206,7 @@ bool add_headers(const HttpSinkOptions& options, const config::Node& node,
   if (!typed) {
     headers.emplace_back("Content-Type: application/json");
   }
-  if (!is_header_value(options.token.reveal())) {
+  if (!http::is_header_value(options.token.reveal())) {
     diagnostics.error(option_node(node, "token"), "has a line break or control character");
     return false;
   }

@@ -93,6 +93,20 @@ Result<Fields> parse_query(std::string_view text) {
   return out;
 }
 
+bool is_header_name(std::string_view name) {
+  return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
+  });
+}
+
+bool is_header_value(std::string_view value) {
+  return std::none_of(value.begin(), value.end(), [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return (byte < 0x20 && c != '\t') || byte == 0x7f;
+  });
+}
+
 Result<Target> parse_target(std::string_view target) {
   // Absolute form (RFC 9112 §3.2.2): a server must accept it; the authority does not matter here.
   for (const std::string_view scheme : {"http://", "https://"}) {

@@ -24,6 +24,10 @@ std::string percent_encode(std::string_view text);
 inline constexpr std::size_t kMaxQueryFields = 64;
 Result<Fields> parse_query(std::string_view text);
 
+// A field name (RFC 9110 section 5.1: a token), and a value without control characters but tabs.
+bool is_header_name(std::string_view name);
+bool is_header_value(std::string_view value);
+
 struct Target {
   std::string path;  // decoded, begins with "/"
   Fields query;

@@ -122,5 +122,22 @@ TEST(EtagMatches, ComparesWeaklyInAList) {
   EXPECT_FALSE(etag_matches("\"b\"", "\"a\""));
 }
 
+TEST(Header, NamesAreTokensAndValuesHaveNoControlCharacters) {
+  for (const char* good : {"X-Site", "a", "!#$%&'*+-.^_`|~9"}) {
+    EXPECT_TRUE(is_header_name(good)) << good;
+  }
+  for (const char* bad : {"", "X Site", "X:", "X\n",
+                          "Stra\xc3\x9f"
+                          "e"}) {
+    EXPECT_FALSE(is_header_name(bad)) << bad;
+  }
+  EXPECT_TRUE(is_header_value(""));
+  EXPECT_TRUE(is_header_value("a\tb c \xc3\x9f"));
+  for (const std::string_view bad : {"a\r\nb", "a\nb", "\x7f"}) {
+    EXPECT_FALSE(is_header_value(bad));
+  }
+  EXPECT_FALSE(is_header_value(std::string_view("a\0b", 3)));
+}
+
 }  // namespace
 }  // namespace headwater::http
