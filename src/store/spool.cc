@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <utility>
 
 #include "base/planted.h"
 #include "io/loop.h"
@@ -184,20 +185,46 @@ Status SpoolCore::open() {
   return {};
 }
 
+Status SpoolCore::health_status() const {
+  switch (health_) {
+    case SpoolHealth::kOk:
+      break;
+    case SpoolHealth::kDiskFull:
+      return Error::exhausted("spool: {}", health_text_);
+    case SpoolHealth::kIoError:
+      return Error::unavailable("spool: {}", health_text_);
+  }
+  return {};
+}
+
+bool SpoolCore::has_room(std::size_t bytes, bool rows) const {
+  // Transactions without rows (cursors above all) make room: the reserve is theirs.
+  const std::uint64_t kept_free = rows ? options_.segment_bytes / 4 : 0;
+  return options_.on_full == OnFull::kShedOldest || queued_bytes_ + bytes + kept_free <= room_;
+}
+
+Status SpoolCore::takes_rows() const {
+  const std::lock_guard guard(queue_mutex_);
+  HW_TRY(health_status());
+  if (wanted_ > 0 && !has_room(wanted_, true)) {
+    return Error::exhausted("spool is full: {} bytes and nothing to let go", options_.max_bytes);
+  }
+  return {};
+}
+
 Status SpoolCore::admit(const Transaction& transaction, std::size_t bytes) {
-  if (transaction.rows() > 0 && health_ != SpoolHealth::kOk) {
-    return health_ == SpoolHealth::kDiskFull ? Error::exhausted("spool: {}", health_text_)
-                                             : Error::unavailable("spool: {}", health_text_);
+  const bool rows = transaction.rows() > 0;
+  if (rows) {
+    HW_TRY(health_status());
   }
   if (queued_bytes_ + bytes > options_.max_queue_bytes) {
     return Error::exhausted("spool: {} bytes wait for the disk already", queued_bytes_);
   }
-  if (options_.on_full != OnFull::kShedOldest) {
-    // Transactions without rows (cursors above all) make room: the reserve is theirs.
-    const std::uint64_t kept_free = transaction.rows() > 0 ? options_.segment_bytes / 4 : 0;
-    if (queued_bytes_ + bytes + kept_free > room_) {
-      return Error::exhausted("spool is full: {} bytes and nothing to let go", options_.max_bytes);
+  if (!has_room(bytes, rows)) {
+    if (rows && std::exchange(wanted_, bytes) == 0) {
+      wake_.notify_one();  // from here on there is a look for room
     }
+    return Error::exhausted("spool is full: {} bytes and nothing to let go", options_.max_bytes);
   }
   if (transaction.kept_bytes_ > 0) {
     const std::lock_guard guard(state_mutex_);
@@ -232,6 +259,9 @@ Result<Submitted> SpoolCore::submit(Transaction& transaction) {
     }
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
       submitted.first_sequence[lane] = transaction.lane_rows_[lane] > 0 ? next_[lane] : 0;
+    }
+    if (transaction.rows() > 0) {
+      wanted_ = 0;
     }
     transaction.number(next_);
     submitted.ticket = ++last_ticket_;
@@ -418,6 +448,9 @@ Result<Submitted> Spool::submit(Transaction& transaction) {
 }
 std::size_t Spool::max_transaction_bytes() const {
   return core_->max_transaction_bytes();
+}
+Status Spool::takes_rows() const {
+  return core_->takes_rows();
 }
 void Spool::on_commit(std::function<void(Ticket, const Status&)> call) {
   core_->on_commit(std::move(call));

@@ -128,6 +128,10 @@ class Spool {
   // the disk fails, kInvalid when it is larger than max_transaction_bytes().
   Result<Submitted> submit(Transaction& transaction);
   std::size_t max_transaction_bytes() const;
+  // Whether rows are taken at present. kExhausted while the store is full (refuse, block: since a
+  // submit of rows was answered so, until there is room for them) or the disk is, kUnavailable
+  // while the disk fails. A queue that is full for the moment is no reason.
+  Status takes_rows() const;
 
   // `call(upto, ok)` after each commit; `call(upto, error)`, with the last committed ticket, when
   // the disk starts to refuse (the frames are kept and tried again). Callbacks are never removed:

@@ -39,6 +39,7 @@ class SpoolCore final : public SegmentSource {
 
   Result<Submitted> submit(Transaction& transaction);
   std::size_t max_transaction_bytes() const { return options_.segment_bytes / 2; }
+  Status takes_rows() const;
   void on_commit(std::function<void(Ticket, const Status&)> call);
   Ticket committed() const { return committed_ticket_.load(std::memory_order_acquire); }
   Status flush(Nanos timeout);
@@ -74,10 +75,13 @@ class SpoolCore final : public SegmentSource {
   // A frame for the next commit, made by the spool itself.
   void enqueue_own(std::string body);
   Status admit(const Transaction& transaction, std::size_t bytes);  // under queue_mutex_
+  Status health_status() const;                                     // under queue_mutex_
+  bool has_room(std::size_t bytes, bool rows) const;                // under queue_mutex_
 
   // ---- flusher: spool_flusher.cc ----
   void run();
   bool wait_for_frames();  // false: stopped, and nothing waits
+  void look_for_room();
   void commit_pending();
   Status write_pending();
   Status write_frames(std::size_t from, std::size_t to);
@@ -132,6 +136,9 @@ class SpoolCore final : public SegmentSource {
   std::size_t queued_bytes_ = 0;  // in queue_ and pending_
   std::size_t queued_checkpoint_bytes_ = 0;
   std::uint64_t room_ = 0;  // bytes that fit without letting anything go
+  // Bytes of rows that did not fit and that nothing was taken behind: there is a look for room now
+  // and then, since the disk may have it back without a commit of ours. 0: nothing waits for room.
+  std::size_t wanted_ = 0;
   std::uint64_t refused_ = 0;
   bool stop_ = false;
   bool idle_ = false;

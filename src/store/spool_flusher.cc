@@ -48,7 +48,15 @@ void SpoolCore::run() {
 bool SpoolCore::wait_for_frames() {
   std::unique_lock lock(queue_mutex_);
   idle_ = true;
-  wake_.wait(lock, [&] { return stop_ || !queue_.empty(); });
+  while (!stop_ && queue_.empty()) {
+    if (wanted_ == 0) {
+      wake_.wait(lock);
+    } else if (wake_.wait_for(lock, options_.retry_delay) == std::cv_status::timeout) {
+      lock.unlock();
+      look_for_room();
+      lock.lock();
+    }
+  }
   idle_ = false;
   if (queue_.empty()) {
     return false;
@@ -63,6 +71,19 @@ bool SpoolCore::wait_for_frames() {
   });
   pending_.swap(queue_);
   return true;
+}
+
+// Others may have given the disk space back. Who waits for it is woken as by a commit.
+void SpoolCore::look_for_room() {
+  update_room();
+  {
+    const std::lock_guard guard(queue_mutex_);
+    if (wanted_ == 0 || !has_room(wanted_, true)) {
+      return;
+    }
+    wanted_ = 0;
+  }
+  notify({});
 }
 
 void SpoolCore::commit_pending() {

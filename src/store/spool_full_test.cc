@@ -237,19 +237,52 @@ TEST_F(SpoolFull, RefusesWhenFullAndTakesAgainAfterDelivery) {
 TEST_F(SpoolFull, AFullDiskIsReportedKeptOutAndOutlived) {
   disk.set_capacity(600'000);  // two segments
   options.on_full = OnFull::kRefuse;
+  std::atomic<bool> told = false;
   auto spool = open();
   const std::size_t taken = fill(*spool, 1000);
   EXPECT_GT(taken, 5U);
   EXPECT_LT(taken, 30U);
   Transaction transaction;
-  transaction.append(Lane::kReadings, 0, sample_row("x"));
+  transaction.append(Lane::kReadings, 0, sample_row(kBig));
+  EXPECT_FALSE(spool->submit(transaction).ok());
+  EXPECT_EQ(spool->takes_rows().error().code(), Code::kExhausted);
+  spool->on_commit([&](Ticket, const Status& status) { told = status.ok(); });
   disk.set_capacity(~std::uint64_t{0});
-  // The room is measured at the next commit.
-  Transaction state;
-  state.state("a", "b");
-  ASSERT_TRUE(spool->submit(state).ok());
-  ASSERT_TRUE(spool->flush(kPatience).ok());
+  // There is a look for room, without a commit, and those who wait are told.
+  EXPECT_TRUE(until([&] { return spool->takes_rows().ok(); }));
+  EXPECT_TRUE(until([&] { return told.load(); }));
   EXPECT_TRUE(spool->submit(transaction).ok());
+}
+
+TEST_F(SpoolFull, SaysWhetherItTakesRows) {
+  options.on_full = OnFull::kBlock;
+  options.max_queue_bytes = 100'000;
+  options.commit_delay = std::chrono::hours(1);
+  auto spool = open();
+  spool->deliver_to("uplink", Lane::kReadings);
+  Transaction transaction;
+  while (true) {
+    transaction.clear();
+    transaction.append(Lane::kReadings, 0, sample_row(kBig));
+    if (!spool->submit(transaction)) {
+      break;
+    }
+  }
+  EXPECT_TRUE(spool->takes_rows().ok()) << "only the queue is full";
+  ASSERT_TRUE(spool->flush(kPatience).ok());
+  const std::size_t taken = 4 + fill(*spool, 1000);
+  EXPECT_EQ(spool->takes_rows().error().code(), Code::kExhausted);
+  Transaction cursor;
+  cursor.cursor("uplink", Lane::kReadings, kAllStreams, taken);
+  ASSERT_TRUE(spool->submit(cursor).ok());
+  ASSERT_TRUE(spool->flush(kPatience).ok());
+  EXPECT_TRUE(spool->takes_rows().ok());
+  disk.fail(DiskCall::kWrite, EIO, 1'000'000);
+  ASSERT_TRUE(spool->submit(transaction).ok());
+  (void)spool->flush(std::chrono::milliseconds(1));
+  EXPECT_TRUE(until([&] { return !spool->takes_rows().ok(); }));
+  EXPECT_EQ(spool->takes_rows().error().code(), Code::kUnavailable);
+  disk.clear_faults();
 }
 
 TEST_F(SpoolFull, WithoutSpaceForANewSegmentItShedsWithinWhatItHas) {
