@@ -39,9 +39,24 @@ void HealthState::set_not_ready(std::string_view part, std::string_view reason) 
   }
 }
 
-bool HealthState::ready() const {
+void HealthState::add_check(std::string part, std::function<std::string()> reason) {
   const std::lock_guard lock(mutex_);
-  return started() && reasons_.empty();
+  checks_.emplace_back(std::move(part), std::move(reason));
+}
+
+std::map<std::string, std::string, std::less<>> HealthState::reasons() const {
+  const std::lock_guard lock(mutex_);
+  auto all = reasons_;
+  for (const auto& [part, check] : checks_) {
+    if (std::string reason = check(); !reason.empty()) {
+      all.insert_or_assign(part, std::move(reason));
+    }
+  }
+  return all;
+}
+
+bool HealthState::ready() const {
+  return started() && reasons().empty();
 }
 
 void HealthState::Heart::beat() {
@@ -68,20 +83,17 @@ HealthState::Answer HealthState::startup_answer() const {
 }
 
 HealthState::Answer HealthState::ready_answer() const {
-  std::string reasons = "{";
+  std::string text = "{";
   bool ok = started();
   if (!ok) {
-    append_member(reasons, "start", "not yet started");
+    append_member(text, "start", "not yet started");
   }
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [part, reason] : reasons_) {
-      append_member(reasons, part, reason);
-      ok = false;
-    }
+  for (const auto& [part, reason] : reasons()) {
+    append_member(text, part, reason);
+    ok = false;
   }
   return {ok, std::string("{\"status\":\"") + (ok ? "ready" : "not_ready") +
-                  "\",\"reasons\":" + reasons + "}}\n"};
+                  "\",\"reasons\":" + text + "}}\n"};
 }
 
 HealthState::Answer HealthState::live_answer() const {

@@ -5,11 +5,13 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -31,6 +33,9 @@ class HealthState {
   // A part that is not ready says so under its name, and clears it with an empty reason.
   void set_not_ready(std::string_view part, std::string_view reason);
   void set_ready(std::string_view part) { set_not_ready(part, {}); }
+  // A part that is asked whenever somebody wants to know: an empty text is ready. Called from any
+  // thread; before the first answer.
+  void add_check(std::string part, std::function<std::string()> reason);
   bool ready() const;
 
   // Something whose silence means a hang: `beat()` at least every `limit`, any thread, one store.
@@ -59,8 +64,12 @@ class HealthState {
 
  private:
   std::atomic<bool> started_{false};
+  // What does not hold, by part; with the checks.
+  std::map<std::string, std::string, std::less<>> reasons() const;
+
   mutable std::mutex mutex_;
   std::map<std::string, std::string, std::less<>> reasons_;
+  std::vector<std::pair<std::string, std::function<std::string()>>> checks_;
   std::vector<std::unique_ptr<Heart>> hearts_;
 };
 

@@ -43,6 +43,20 @@ TEST_F(Health, StartsNotReadyAndBecomesReady) {
   EXPECT_EQ(ready.body, "{\"status\":\"ready\",\"reasons\":{}}\n");
 }
 
+TEST_F(Health, ACheckIsAskedEachTime) {
+  state_.set_started();
+  std::string reason;
+  state_.add_check("store", [&reason] { return reason; });
+  EXPECT_EQ(get("/readyz").status, 200);
+  reason = "spool is full";
+  EXPECT_FALSE(state_.ready());
+  EXPECT_EQ(get("/readyz").body,
+            "{\"status\":\"not_ready\",\"reasons\":{\"store\":\"spool is full\"}}\n");
+  EXPECT_EQ(get("/livez").status, 200);
+  reason.clear();
+  EXPECT_EQ(get("/readyz").status, 200);
+}
+
 TEST_F(Health, AnyReasonMakesItNotReady) {
   state_.set_started();
   state_.set_not_ready("source line", "broker \"x\" is down");

@@ -85,6 +85,9 @@ std::string render(const Json& now, const Json& before) {
                      store.at("segments").get<std::uint64_t>(),
                      rate(before, now, Json::json_pointer("/store/commits"), seconds),
                      store.at("commit_p99_s").get<double>() * 1e3);
+  if (const auto text = store.at("health_text").get<std::string>(); !text.empty()) {
+    out += fmt::format("  {}\n", text);
+  }
   for (const Json& sink : now.at("sinks")) {
     out += fmt::format(
         "sink {}: {} delivered, {} retried, {} rejected\n", sink.at("name").get<std::string>(),

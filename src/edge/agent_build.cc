@@ -91,21 +91,19 @@ Status open_store(Agent::Parts& parts) {
   const EdgeConfig& config = parts.plan->config();
   HW_TRY(io::real_files().make_dir(config.edge.data_dir.text));
   parts.spool = HW_TRY(Spool::open(io::real_files(), spool_options(config)));
-  parts.spool->on_commit(
-      [fanout = parts.fanout, &health = parts.health, refused = std::make_shared<bool>(false)](
-          Ticket upto, const Status& committed) {
-        if (committed.ok() == *refused) {  // it changed
-          *refused = !committed.ok();
-          health.set_not_ready("store", *refused ? committed.error().text() : std::string_view());
-        }
-        const std::lock_guard lock(fanout->mutex);
-        for (Worker* worker : fanout->workers) {
-          worker->committed(upto);
-        }
-        if (fanout->uplink != nullptr) {
-          fanout->uplink->committed();
-        }
-      });
+  parts.health.add_check("store", [spool = parts.spool.get()] {
+    const Status takes = spool->takes_rows();
+    return takes ? std::string() : std::string(takes.error().text());
+  });
+  parts.spool->on_commit([fanout = parts.fanout](Ticket upto, const Status&) {
+    const std::lock_guard lock(fanout->mutex);
+    for (Worker* worker : fanout->workers) {
+      worker->committed(upto);
+    }
+    if (fanout->uplink != nullptr) {
+      fanout->uplink->committed();
+    }
+  });
   return {};
 }
 
@@ -278,6 +276,7 @@ Status make_source(Agent::Parts& parts, Streams& streams, const PlacedPipeline& 
     intake.filters = parts.plan->make_filters(config, pipeline.name, diagnostics);
     HW_TRY(diagnostics.status());
     intake.spool = parts.spool.get();
+    intake.refuse = parts.plan->config().store.on_full == OnFull::kRefuse;
     intake.scoring = &scoring;
     Intake& added = parts.workers[i]->add(std::make_unique<Intake>(std::move(intake)));
     scoring.add_stream(added.stream(), added.decode());

@@ -15,7 +15,7 @@ using Json = nlohmann::ordered_json;
 
 // Sums of a source over its workers.
 struct SourceSums {
-  std::uint64_t taken = 0;
+  std::uint64_t received = 0;
   std::uint64_t duplicate = 0;
   std::uint64_t filtered = 0;
   std::uint64_t dead_letter = 0;
@@ -37,7 +37,6 @@ SourceSums sums_of(const PlacedSource& source) {
   SourceSums sums;
   for (const Intake* intake : source.intakes) {
     const IntakeCounts& counts = intake->counts();
-    sums.taken += counts.taken.get();
     sums.duplicate += counts.duplicate.get();
     sums.filtered += counts.filtered.get();
     sums.dead_letter += counts.dead_letter.get();
@@ -50,7 +49,9 @@ SourceSums sums_of(const PlacedSource& source) {
     if (sums.trouble.empty()) {
       sums.trouble = intake->trouble();
     }
-    sums.refused += intake->refused();
+    const std::uint64_t by_source = intake->refused_by_source();
+    sums.received += counts.taken.get() + by_source;
+    sums.refused += counts.refused.get() + by_source;
     if (const auto* listening = dynamic_cast<const Listening*>(&intake->source())) {
       sums.connections += listening->connections();
       for (const auto& [reason, count] : listening->closed()) {
@@ -75,7 +76,7 @@ Json describe_source(const PlacedSource& source) {
       json["refused_subscriptions"] = sums.refused_subscriptions;
     }
   }
-  json["received"] = sums.taken + sums.refused;
+  json["received"] = sums.received;
   json["received_bytes"] = sums.bytes;
   json["duplicate"] = sums.duplicate;
   json["filtered"] = sums.filtered;
@@ -142,6 +143,12 @@ Json describe_pipeline(const PlacedPipeline& pipeline) {
 
 Json describe_store(const Spool& spool) {
   const SpoolStats stats = spool.stats();
+  std::string health(spool_health_name(stats.health));
+  std::string health_text = stats.health_text;
+  if (const Status takes = spool.takes_rows(); stats.health == SpoolHealth::kOk && !takes) {
+    health = "full";
+    health_text = takes.error().text();
+  }
   Json lanes = Json::object();
   for (const Lane lane : kAllLanes) {
     const LaneStats& one = stats.lanes[index_of(lane)];
@@ -152,8 +159,8 @@ Json describe_store(const Spool& spool) {
                                            {"corrupt", one.corrupt_rows}};
   }
   return {{"spool_id", stats.spool_id.hex()},
-          {"health", std::string(spool_health_name(stats.health))},
-          {"health_text", stats.health_text},
+          {"health", std::move(health)},
+          {"health_text", std::move(health_text)},
           {"bytes", stats.bytes},
           {"written_bytes", stats.written_bytes},
           {"device_bytes", stats.device_bytes},
@@ -251,10 +258,7 @@ void register_metrics(Agent::Parts& parts) {
     const auto outcome = [&](const char* which, std::uint64_t SourceSums::*member) {
       readings(which, [&source, member] { return sums_of(source).*member; });
     };
-    readings("received", [&source] {
-      const SourceSums sums = sums_of(source);
-      return sums.taken + sums.refused;
-    });
+    outcome("received", &SourceSums::received);
     outcome("duplicate", &SourceSums::duplicate);
     outcome("filtered", &SourceSums::filtered);
     outcome("dead_letter", &SourceSums::dead_letter);
@@ -332,6 +336,10 @@ void register_metrics(Agent::Parts& parts) {
   const Spool* spool = parts.spool.get();
   gauge("headwater_store_size_bytes", "Size of the spool on disk.", {},
         [spool] { return static_cast<double>(spool->stats().bytes); });
+  gauge("headwater_store_takes_rows",
+        "1 while the store takes rows; 0 while it is full (on_full: refuse or block) or its disk is "
+        "full or fails.",
+        {}, [spool] { return spool->takes_rows() ? 1.0 : 0.0; });
   counter("headwater_store_commits_total", "Commits (one fdatasync each).", {},
           [spool] { return spool->stats().commits; });
   counter("headwater_store_written_bytes_total", "Bytes written to the disk.", {},

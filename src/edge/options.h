@@ -187,9 +187,9 @@ inline constexpr auto kSchema<StoreConfig> = schema<StoreConfig>(
           {.name = "min_free", .doc = "Space on the disk that is left to others."}),
     field(&StoreConfig::on_full,
           {.name = "on_full",
-           .doc = "When it is full: let the oldest go behind a gap record, or take nothing more: "
-                  "sources wait and are not acknowledged. `refuse` does the same as `block` until "
-                  "sources can refuse a single message."}),
+           .doc = "When it is full: let the oldest go behind a gap record (shed_oldest), tell senders "
+                  "no (refuse: 503, PUBACK 0x97; sources that cannot, wait), or let them wait "
+                  "unacknowledged (block)."}),
     field(
         &StoreConfig::commit_delay,
         {.name = "commit_delay",

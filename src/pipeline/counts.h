@@ -33,6 +33,7 @@ struct IntakeCounts {
   Count dead_letter;   // could not be decoded, or too large for the store; committed in the
                        // dead-letter lane
   Count stored;        // committed in the readings lane
+  Count refused;       // declined: the store was full (on_full: refuse)
   Count in_flight;     // taken, not yet one of the above
   Count acknowledged;  // rows told to the source as durable
   Count values_unfit;  // values that did not fit their column and became null

@@ -24,7 +24,10 @@ bool DedupeSet::contains(const Id128& id) const {
   return count_ != 0 && table_[slot_of(id)] != kEmpty;
 }
 
-void DedupeSet::erase(const Id128& id) {
+void DedupeSet::forget(const Id128& id) {
+  if (table_.empty()) {
+    return;
+  }
   const std::size_t mask = table_.size() - 1;
   std::size_t hole = slot_of(id);
   if (table_[hole] == kEmpty) {
@@ -49,7 +52,7 @@ bool DedupeSet::insert(const Id128& id) {
     if (id <= ring_[0]) {
       return false;
     }
-    erase(ring_[0]);
+    forget(ring_[0]);
     count_ = next_ = 0;
   }
   if (table_.empty()) {
@@ -60,7 +63,10 @@ bool DedupeSet::insert(const Id128& id) {
     return false;
   }
   if (count_ == capacity_) {
-    erase(ring_[next_]);
+    // Unless it was forgotten and has come again since: then the later place counts.
+    if (const Id128& oldest = ring_[next_]; table_[slot_of(oldest)] == next_) {
+      forget(oldest);
+    }
   } else {
     ++count_;
   }

@@ -23,6 +23,8 @@ class DedupeSet {
   // True if `id` was not there; it is now. The all-zero id is a valid one.
   bool insert(const Id128& id);
   bool contains(const Id128& id) const;
+  // As if it had never come: the message was not stored. Nothing where it is not known.
+  void forget(const Id128& id);
   std::size_t size() const { return count_; }
   std::size_t capacity() const { return capacity_; }
 
@@ -30,7 +32,6 @@ class DedupeSet {
   static constexpr std::uint32_t kEmpty = 0xffffffffU;
 
   std::size_t slot_of(const Id128& id) const;
-  void erase(const Id128& id);
 
   std::size_t capacity_;
   std::vector<Id128> ring_;           // ids in order of arrival; empty until the first insert

@@ -28,6 +28,21 @@ TEST(DedupeSet, ZeroIsAnIdLikeOthers) {
   EXPECT_FALSE(set.insert({0, 0}));
 }
 
+TEST(DedupeSet, ForgetsAnIdAsIfItHadNeverCome) {
+  DedupeSet set(3);
+  set.forget({9, 9});
+  set.insert({1, 1});
+  set.insert({2, 2});
+  set.forget({2, 2});
+  EXPECT_FALSE(set.contains({2, 2}));
+  EXPECT_TRUE(set.insert({2, 2}));
+  set.insert({3, 3});  // the place of 1
+  set.insert({4, 4});  // the first place of 2, which has another now
+  EXPECT_TRUE(set.contains({2, 2}));
+  set.insert({5, 5});  // its place
+  EXPECT_FALSE(set.contains({2, 2}));
+}
+
 TEST(DedupeSet, EqualsASimpleModelOnRandomIds) {
   std::mt19937_64 random(7);
   DedupeSet set(64);

@@ -59,6 +59,7 @@ Intake::Intake(Parts parts)
     : parts_(std::move(parts)), process_nonce_(random_nonce()), trouble_("source", parts_.name) {
   checkpointed_ = dynamic_cast<Checkpointed*>(parts_.source.get());
   accounting_ = dynamic_cast<Accounting*>(parts_.source.get());
+  declining_ = parts_.refuse ? dynamic_cast<Declining*>(parts_.source.get()) : nullptr;
 }
 
 void Intake::complain(std::string_view text) {
@@ -102,9 +103,17 @@ bool Intake::pump(BatchPool& pool) {
   treat(batch_);
   submit(pool);
   if (!complained_) {
-    trouble_.clear();
+    clear_trouble();
   }
   return more && *more == More::kYes && !blocked_;
+}
+
+// While rows are refused that is the trouble, also between two of them.
+void Intake::clear_trouble() {
+  refusing_ = refusing_ && !parts_.spool->takes_rows();
+  if (!refusing_) {
+    trouble_.clear();
+  }
 }
 
 void Intake::treat(Batch& batch) {
@@ -232,8 +241,7 @@ void Intake::drop_repeats(Batch& batch) {
     flags_[row] = (batch.row(row).flags & kRowDuplicate) == 0 ? 1 : 0;
   }
   batch.keep(flags_);
-  counts_.duplicate.add(repeats);
-  counts_.in_flight.set(counts_.in_flight.get() - repeats);
+  next_.duplicate = repeats;
 }
 
 void Intake::tell_fates(const Batch& batch) const {
@@ -265,6 +273,7 @@ Intake::Frame& Intake::next_frame(std::size_t begin) {
   frame.transaction.clear();
   frame.begin = begin;
   frame.end = begin;
+  frame.letters_begin = next_.dead_letter;
   return frame;
 }
 
@@ -287,9 +296,8 @@ void Intake::build(const Batch& batch) {
   next_.stored = selection.size();
   for (const Undecoded& failure : failed_) {
     append_dead_letter(batch.row(failure.row), failure.reason);
+    ++next_.dead_letter;
   }
-  next_.dead_letter = failed_.size();
-  failed_.clear();
   Transaction& last = frames_[frames_used_ - 1].transaction;
   if (parts_.decode->changed()) {
     TransactionState state(last, "decode/" + parts_.name + "/");
@@ -319,15 +327,103 @@ void Intake::append_dead_letter(const Row& row, std::string_view reason) {
   frame->transaction.append(Lane::kDeadLetter, parts_.stream, letter);
 }
 
-bool Intake::submit(BatchPool& pool) {
-  for (; sent_ < frames_used_; ++sent_) {
-    Frame& frame = frames_[sent_];
-    if (frame.transaction.empty()) {
+// Only what is full, not a queue that is long for the moment or a disk that fails: those mend
+// themselves, or nobody knows yet.
+bool Intake::may_refuse(const Frame& frame, const Error& error) const {
+  if (declining_ == nullptr || frame.transaction.rows() == 0 || error.code() != Code::kExhausted) {
+    return false;
+  }
+  const Status takes = parts_.spool->takes_rows();
+  return !takes && takes.error().code() == Code::kExhausted;
+}
+
+// What of the batch is not submitted is not stored: its senders hear no. Repeats among it do too,
+// since what they repeat may be one of the refused. What is left are the states.
+void Intake::refuse_rest() {
+  refusing_ = true;
+  const Frame& first = frames_[sent_];
+  const std::span<const std::uint32_t> selection = batch_.selection();
+  const std::size_t readings = selection.size() - first.begin;
+  const std::size_t letters = failed_.size() - first.letters_begin;
+  flags_.assign(batch_.rows(), 0);  // 1: refused
+  for (const std::uint32_t index : selection.subspan(first.begin)) {
+    flags_[index] = 1;
+    if ((batch_.row(index).flags & kRowDeclaredId) != 0) {
+      dedupe_.forget(batch_.row(index).identity);
+    }
+  }
+  for (std::size_t i = first.letters_begin; i < failed_.size(); ++i) {
+    flags_[failed_[i].row] = 1;
+  }
+  for (std::size_t index = 0; index < batch_.rows() && next_.duplicate != 0; ++index) {
+    if ((batch_.row(index).flags & kRowDuplicate) != 0) {
+      flags_[index] = 1;
+    }
+  }
+  const std::uint64_t refused = readings + letters + next_.duplicate;
+  counts_.refused.add(refused);
+  counts_.in_flight.set(counts_.in_flight.get() - refused);
+  next_.rows -= refused;
+  next_.stored -= readings;
+  next_.dead_letter -= letters;
+  next_.duplicate = 0;
+
+  std::swap(frames_[sent_].transaction, frames_[frames_used_ - 1].transaction);
+  Frame& states = frames_[sent_];
+  states.transaction.drop_rows();
+  states.end = states.begin;
+  frames_used_ = sent_ + 1;
+  tell_declined(batch_);
+  if (checkpointed_ != nullptr) {
+    TransactionState state(states.transaction, "source/" + parts_.name + "/");
+    checkpointed_->save(state, next_.upto);
+  }
+  for (std::uint8_t& flag : flags_) {
+    flag = flag == 0 ? 1 : 0;
+  }
+  batch_.keep(flags_);
+}
+
+// Positions that follow each other in one call.
+void Intake::tell_declined(const Batch& batch) {
+  Partition partition = 0;
+  Position from = 0;
+  Position upto = 0;
+  const auto tell = [&] {
+    if (from != 0) {
+      declining_->decline(partition, from, upto);
+    }
+  };
+  for (std::size_t index = 0; index < batch.rows(); ++index) {
+    const Row& row = batch.row(index);
+    if (flags_[index] == 0) {
       continue;
     }
+    if (from == 0 || row.partition != partition || row.position > upto + 1) {
+      tell();
+      partition = row.partition;
+      from = row.position;
+    }
+    upto = row.position;
+  }
+  tell();
+}
+
+bool Intake::submit(BatchPool& pool) {
+  while (sent_ < frames_used_) {
+    Frame& frame = frames_[sent_];
+    if (frame.transaction.empty()) {
+      ++sent_;
+      continue;
+    }
+    const bool rows = frame.transaction.rows() != 0;
     const Result<Submitted> submitted = parts_.spool->submit(frame.transaction);
     if (!submitted) {
       complain(submitted.error().text());
+      if (may_refuse(frame, submitted.error())) {
+        refuse_rest();
+        continue;
+      }
       if (!blocked_) {
         blocked_ = true;
         parts_.source->pause(true);
@@ -343,15 +439,21 @@ bool Intake::submit(BatchPool& pool) {
     for (std::size_t i = frame.begin; i < frame.end; ++i) {
       batch_.row(batch_.selection()[i]).sequence = sequence++;
     }
+    refusing_ = refusing_ && !rows;
+    ++sent_;
   }
   if (std::exchange(held_, false)) {
     parts_.scoring->release();
   }
   if (blocked_) {
     blocked_ = false;
-    trouble_.clear();
+    clear_trouble();
     parts_.source->pause(stopping_);
   }
+  counts_.duplicate.add(next_.duplicate);
+  counts_.in_flight.set(counts_.in_flight.get() - next_.duplicate);
+  next_.duplicate = 0;
+  failed_.clear();
   if (!next_.upto.empty()) {
     // Rows that left nothing to commit wait only for what was taken before them.
     next_.ticket = last_ticket_;
@@ -400,7 +502,7 @@ void Intake::close() {
   parts_.source->close();
 }
 
-std::uint64_t Intake::refused() const {
+std::uint64_t Intake::refused_by_source() const {
   const auto* refusing = dynamic_cast<const Refusing*>(parts_.source.get());
   return refusing == nullptr ? 0 : refusing->refused();
 }

@@ -6,6 +6,10 @@
 // everything taken before it in its partition is durable or was dropped for a reason that is
 // counted.
 //
+// While the store is full it waits and holds its senders up, or, with `refuse`, tells them no
+// (Declining): the rows are dropped and counted, what the batch changed of states is committed
+// without them, and answers keep their order.
+//
 // What is taken at once becomes one frame of the log, unless it is larger than the spool takes:
 // then several, of which the last carries the state of source and decoder. A row that is too large
 // by itself becomes a dead letter of its first bytes.
@@ -39,6 +43,7 @@ class Intake {
     std::string name;          // "<pipeline>/<source>": prefix of its state in the spool
     std::uint16_t stream = 0;  // the spool's number for that name
     std::size_t room = 4096;   // rows a batch may have
+    bool refuse = false;       // rows that the full store does not take, where the source can
     std::unique_ptr<Source> source;
     std::unique_ptr<Decode> decode;
     std::vector<std::unique_ptr<Stage>> filters;  // in front of the append; without state
@@ -71,7 +76,8 @@ class Intake {
   void close();
 
   const IntakeCounts& counts() const { return counts_; }
-  std::uint64_t refused() const;
+  // By the source itself: not among `taken`, nor among counts().refused.
+  std::uint64_t refused_by_source() const;
   const std::string& name() const { return parts_.name; }
   std::uint16_t stream() const { return parts_.stream; }
   Source& source() { return *parts_.source; }
@@ -88,6 +94,7 @@ class Intake {
     std::uint64_t rows = 0;
     std::uint64_t stored = 0;
     std::uint64_t dead_letter = 0;
+    std::uint64_t duplicate = 0;  // counted once the batch is submitted
     std::vector<std::pair<Partition, Position>> upto;
   };
   struct Frame {
@@ -95,6 +102,7 @@ class Intake {
     // Its rows, as a range of the batch's selection.
     std::size_t begin = 0;
     std::size_t end = 0;
+    std::size_t letters_begin = 0;  // its dead letters, from here of failed_
   };
 
   void treat(Batch& batch);
@@ -110,6 +118,10 @@ class Intake {
   void append_dead_letter(const Row& row, std::string_view reason);
   Frame& next_frame(std::size_t begin);
   bool submit(BatchPool& pool);
+  bool may_refuse(const Frame& frame, const Error& error) const;
+  void refuse_rest();
+  void tell_declined(const Batch& batch);
+  void clear_trouble();
   void complain(std::string_view text);
 
   Parts parts_;
@@ -126,7 +138,8 @@ class Intake {
   std::size_t sent_ = 0;
   Pending next_;
   bool blocked_ = false;
-  bool held_ = false;  // a part of the batch is stored, not all: scoring knows
+  bool held_ = false;      // a part of the batch is stored, not all: scoring knows
+  bool refusing_ = false;  // rows were refused, and the store takes none since
   bool stopping_ = false;
   bool ended_ = false;
   bool complained_ = false;  // in this round
@@ -134,11 +147,12 @@ class Intake {
 
   Ticket last_ticket_ = 0;
   std::deque<Pending> pending_;
-  std::vector<Undecoded> failed_;       // reused
+  std::vector<Undecoded> failed_;       // of batch_; reused
   std::vector<std::uint8_t> flags_;     // reused
   std::size_t readings_a_message_ = 1;  // of the last batch, at most: makes the next one smaller
   Checkpointed* checkpointed_ = nullptr;
   Accounting* accounting_ = nullptr;
+  Declining* declining_ = nullptr;  // null: rows wait
 };
 
 }  // namespace headwater

@@ -18,12 +18,6 @@ constexpr Nanos kNever = std::chrono::hours(1);
 
 using Texts = std::vector<std::string>;
 
-void expect_conserved(const IntakeCounts& counts) {
-  EXPECT_EQ(counts.taken.get(), counts.duplicate.get() + counts.filtered.get() +
-                                    counts.dead_letter.get() + counts.stored.get() +
-                                    counts.in_flight.get());
-}
-
 TEST(Intake, AcknowledgesNothingBeforeItsCommit) {
   Rig rig;
   rig.options.commit_delay = kNever;

@@ -7,7 +7,7 @@
 // A source deals rows out by partition: one listener client, one broker connection, one file.
 // Within a partition positions ascend from 1 without reuse while the process lives. The worker
 // calls acknowledge(partition, upto) when all rows of that partition up to `upto` are durable (or
-// were dropped for a reason that is counted), in ascending order.
+// were dropped or declined for a reason that is counted), in ascending order.
 #pragma once
 
 #include <cstddef>
@@ -86,12 +86,25 @@ class Checkpointed {
   virtual Status restore(const StateReader& state) = 0;
 };
 
-// Ability of a source that refuses messages itself (access, size, quota): the `refused` of the
-// conservation law.
+// Ability of a source that refuses messages itself (access, size, quota): a part of the `refused`
+// of the conservation law.
 class Refusing {
  public:
   virtual ~Refusing() = default;
   virtual std::uint64_t refused() const = 0;
+};
+
+// Ability of a source that can tell a sender no: `on_full: refuse` of the store. Sources without it
+// wait for room, as with `block`.
+class Declining {
+ public:
+  virtual ~Declining() = default;
+  // Rows of these positions, taken and not acknowledged, are not stored and never will be. Their
+  // senders hear no: now, or in order when the acknowledge() comes that covers them. Where
+  // checkpoints count them as received, that is taken back: save() is called again behind this, and
+  // what both gave is committed without the rows. A message of several rows is refused when one of
+  // them is; others of it may be stored already.
+  virtual void decline(Partition partition, Position from, Position upto) = 0;
 };
 
 enum class Fate : std::uint8_t { kStored, kDuplicate, kFiltered, kDeadLetter };

@@ -53,6 +53,13 @@ struct Feed {
 
   std::vector<std::pair<Partition, Position>> acknowledged;
   std::vector<std::pair<Position, Fate>> fates;
+  struct Declined {
+    Partition partition = 0;
+    Position from = 0;
+    Position upto = 0;
+    friend bool operator==(const Declined&, const Declined&) = default;
+  };
+  std::vector<Declined> declined;
   std::function<void(Partition, Position)> on_acknowledge;
   std::vector<std::size_t> rooms;  // of each take
   bool paused = false;
@@ -60,7 +67,7 @@ struct Feed {
   bool closed = false;
 };
 
-class FakeSource final : public Source, public Checkpointed, public Accounting {
+class FakeSource final : public Source, public Checkpointed, public Accounting, public Declining {
  public:
   explicit FakeSource(std::shared_ptr<Feed> feed) : feed_(std::move(feed)) {}
 
@@ -120,7 +127,13 @@ class FakeSource final : public Source, public Checkpointed, public Accounting {
     feed_->fates.emplace_back(position, fate);
   }
 
+  void decline(Partition partition, Position from, Position upto) override {
+    feed_->declined.push_back({partition, from, upto});
+  }
   void save(StateWriter& state, std::vector<std::pair<Partition, Position>>&) override {
+    if (!feed_->declined.empty()) {
+      state.put("declined", std::to_string(feed_->declined.size()));
+    }
     if (feed_->resumes && saved_ != feed_->taken) {
       saved_ = feed_->taken;
       state.put("taken", std::to_string(feed_->taken));
@@ -452,6 +465,7 @@ class Rig {
     parts.name = std::move(name);
     parts.stream = stream;
     parts.room = room;
+    parts.refuse = refuse;
     parts.source = std::make_unique<FakeSource>(std::move(from));
     auto made = std::make_unique<FakeDecode>();
     decode = made.get();
@@ -531,6 +545,7 @@ class Rig {
   };
   std::string stage_key = "step";
   std::size_t room = 4096;
+  bool refuse = false;
   std::size_t max_waiting_rows = 65'536;
   std::size_t replay_rows = 1024;
   Nanos checkpoint_every = std::chrono::hours(1);
@@ -552,6 +567,12 @@ inline void expect_each_decided_once(const Rig& rig) {
     EXPECT_EQ(sequence, next++);
     EXPECT_THAT(texts, testing::SizeIs(1)) << "row " << sequence;
   }
+}
+
+inline void expect_conserved(const IntakeCounts& counts) {
+  EXPECT_EQ(counts.taken.get(), counts.duplicate.get() + counts.filtered.get() +
+                                    counts.dead_letter.get() + counts.stored.get() +
+                                    counts.refused.get() + counts.in_flight.get());
 }
 
 // Stages made of one.

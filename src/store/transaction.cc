@@ -81,14 +81,19 @@ std::size_t Transaction::bytes() const {
 }
 
 void Transaction::clear() {
+  meta_.clear();
+  patches_.clear();
+  kept_bytes_ = 0;
+  drop_rows();
+}
+
+void Transaction::drop_rows() {
+  HW_CHECK(patches_.empty(), "a decision or cursor about rows stands and falls with them");
   for (std::size_t i = 0; i < used_; ++i) {
     groups_[i].rows.clear();
   }
   used_ = 0;
   last_ = 0;
-  meta_.clear();
-  patches_.clear();
-  kept_bytes_ = 0;
   rows_ = 0;
   lane_rows_ = {};
 }

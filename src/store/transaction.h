@@ -38,6 +38,8 @@ class Transaction {
   // Replaces the blob of `key`; an empty blob deletes it.
   void state(std::string_view key, std::string_view blob);
   void gap(const Gap& gap);
+  // Takes the rows back; states, cursors and gaps stay. Not where something stands for own rows.
+  void drop_rows();
 
   bool empty() const { return rows_ == 0 && meta_.empty(); }
   std::size_t rows() const { return rows_; }

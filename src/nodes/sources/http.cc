@@ -26,7 +26,9 @@ struct PostedRequest {
   std::string topic{};
   std::string sender{};
   std::size_t next = 0;  // reading to be taken
-  Position last = 0;     // of its last reading; once the first is taken
+  Position first = 0;    // of its first reading; once that is taken
+  Position last = 0;     // of its last reading; likewise
+  bool refused = false;  // and told so
   std::uint64_t stored = 0;
   std::uint64_t duplicate = 0;
   std::uint64_t filtered = 0;
@@ -39,10 +41,10 @@ struct PostedRequest {
   }
 };
 
+constexpr std::string_view kNothingNow = "the store takes nothing at the moment";
+
 void refuse_for_now(const http::Responder& responder, std::string_view text) {
-  http::Response response = http::Response::error(503, "unavailable", text);
-  response.headers.emplace_back("Retry-After", "1");
-  responder.send(std::move(response));
+  responder.send(http::Response::unavailable(text));
 }
 
 // Between the server's thread and the worker's.
@@ -113,8 +115,8 @@ void Inbox::take(http::Request&& request, const http::Responder& responder) {
     const std::lock_guard lock(mutex);
     if (paused || open >= options.max_requests ||
         bytes + request.body.size() > options.max_waiting.bytes) {
-      refuse_for_now(responder, paused ? "the store takes nothing at the moment"
-                                       : "too much waits to be stored");
+      refused.fetch_add(1, std::memory_order_relaxed);
+      refuse_for_now(responder, paused ? kNothingNow : "too much waits to be stored");
       return;
     }
   }
@@ -143,7 +145,11 @@ void Inbox::take(http::Request&& request, const http::Responder& responder) {
 }
 
 // The source is one partition: its positions count readings.
-class HttpSource final : public Source, public Accounting, public Refusing, public Listening {
+class HttpSource final : public Source,
+                         public Accounting,
+                         public Declining,
+                         public Refusing,
+                         public Listening {
  public:
   HttpSource(std::shared_ptr<Inbox> inbox, std::unique_ptr<http::Server> server)
       : inbox_(std::move(inbox)), server_(std::move(server)) {}
@@ -168,6 +174,7 @@ class HttpSource final : public Source, public Accounting, public Refusing, publ
       row.time = received;
       row.arrived = arrived;
       if (request.next == 0) {
+        request.first = position_ + 1;
         request.last = position_ + request.readings.pieces.size();
         taken_.push_back(&request);
       }
@@ -176,10 +183,7 @@ class HttpSource final : public Source, public Accounting, public Refusing, publ
         bytes += add(request, row, batch);
       }
       if (request.next == request.readings.pieces.size()) {
-        forget_bytes(request.readings.bytes.size());
-        request.readings = {};
-        answering_.push_back(std::move(waiting_.front()));
-        waiting_.pop_front();
+        finish_first();
       }
     }
     return waiting_.empty() ? More::kNone : More::kYes;
@@ -220,6 +224,24 @@ class HttpSource final : public Source, public Accounting, public Refusing, publ
     return {};
   }
 
+  // A request of which a reading is refused is answered at once, whatever its others became. What
+  // of it is not taken yet never is.
+  void decline(Partition, Position from, Position upto) override {
+    for (PostedRequest* request : taken_) {
+      if (request->refused || request->last < from || request->first > upto) {
+        continue;
+      }
+      request->refused = true;
+      refuse_for_now(request->responder, "the store is full");
+      if (!waiting_.empty() && waiting_.front().get() == request) {
+        inbox_->refused.fetch_add(request->readings.pieces.size() - request->next,
+                                  std::memory_order_relaxed);
+        request->last = position_;
+        finish_first();
+      }
+    }
+  }
+
   // What is not taken yet is sent away, so that no client waits for a store that is full.
   void pause(bool paused) override {
     if (std::exchange(paused_, paused) == paused) {
@@ -230,7 +252,7 @@ class HttpSource final : public Source, public Accounting, public Refusing, publ
       inbox_->paused = paused;
     }
     if (paused) {
-      turn_away("the store takes nothing at the moment");
+      turn_away();
     } else {
       inbox_->loop.post([] {});
     }
@@ -289,12 +311,21 @@ class HttpSource final : public Source, public Accounting, public Refusing, publ
     return piece.size();
   }
 
-  void turn_away(std::string_view why) {
+  // All of the first waiting request is taken that ever will be.
+  void finish_first() {
+    forget_bytes(waiting_.front()->readings.bytes.size());
+    waiting_.front()->readings = {};
+    answering_.push_back(std::move(waiting_.front()));
+    waiting_.pop_front();
+  }
+
+  void turn_away() {
     fetch();
     std::size_t bytes = 0;
     std::size_t count = 0;
     while (!waiting_.empty() && waiting_.back()->next == 0) {
-      refuse_for_now(waiting_.back()->responder, why);
+      refuse_for_now(waiting_.back()->responder, kNothingNow);
+      inbox_->refused.fetch_add(waiting_.back()->readings.pieces.size(), std::memory_order_relaxed);
       bytes += waiting_.back()->readings.bytes.size();
       ++count;
       waiting_.pop_back();

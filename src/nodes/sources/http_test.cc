@@ -253,6 +253,32 @@ TEST_F(HttpSource, WhileItIsPausedRequestsAreSentAwayAndWhatWasTakenIsAnswered) 
   EXPECT_EQ(status_of(std::move(again)), 200);
 }
 
+TEST_F(HttpSource, ADeclinedReadingRefusesItsRequestAtOnceAndNoOther) {
+  open();
+  Answer stored = post("{\"v\":1}");
+  std::vector<Row> rows = take(1);
+  Answer refused = post(R"([{"v":2},{"v":3},{"v":4},{"v":5}])");
+  const std::vector<Row> part = take(2, 2);  // of four
+  tell(rows);
+  tell(part);
+  dynamic_cast<Declining&>(*source).decline(0, 3, 3);
+  EXPECT_EQ(status_of(std::move(refused)), 503) << "though the first is not stored yet";
+  EXPECT_EQ(last.header("Retry-After"), "1");
+  EXPECT_EQ(dynamic_cast<const Refusing&>(*source).refused(), 2U) << "those that were not taken";
+  EXPECT_FALSE(answered(stored));
+  Answer behind = post("{\"v\":6}");
+  rows = take(1);
+  EXPECT_EQ(rows[0].payload, "{\"v\":6}");
+  EXPECT_EQ(rows[0].position, 4U);
+  tell(rows);
+  ASSERT_TRUE(source->acknowledge(0, 3).ok());
+  EXPECT_EQ(status_of(std::move(stored)), 200);
+  EXPECT_FALSE(answered(behind));
+  ASSERT_TRUE(source->acknowledge(0, 4).ok());
+  EXPECT_EQ(status_of(std::move(behind)), 200);
+  EXPECT_THAT(last.body, HasSubstr("\"stored\":1,"));
+}
+
 TEST_F(HttpSource, RequestsThatWaitAreBounded) {
   HttpSourceOptions options;
   options.max_requests = 1;

@@ -20,7 +20,11 @@ Status status_of(const Result<T>& result) {
 
 // One worker's part of the listener. The group is shared; worker 0 restores sessions and opens the
 // door.
-class MqttListen final : public Source, public Checkpointed, public Refusing, public Listening {
+class MqttListen final : public Source,
+                         public Checkpointed,
+                         public Declining,
+                         public Refusing,
+                         public Listening {
  public:
   MqttListen(std::shared_ptr<mqtt::ListenerGroup> group, std::size_t worker, std::string host,
              DeviceResolver device)
@@ -69,6 +73,10 @@ class MqttListen final : public Source, public Checkpointed, public Refusing, pu
   Status acknowledge(Partition partition, Position upto) override {
     listener_.acknowledge(partition, upto);
     return {};
+  }
+
+  void decline(Partition partition, Position from, Position upto) override {
+    listener_.decline(partition, from, upto);
   }
 
   void pause(bool paused) override { listener_.pause(paused); }

@@ -138,7 +138,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     } else if (phase_ == Phase::kAnswering) {
       core_.counts.timeouts.fetch_add(1, std::memory_order_relaxed);
       close_after_ = true;
-      answer(Response::error(503, "unavailable", "the answer took too long"));
+      answer(Response::unavailable("the answer took too long"));
     } else {
       if (phase_ != Phase::kIdle && phase_ != Phase::kDrain) {
         core_.counts.timeouts.fetch_add(1, std::memory_order_relaxed);

@@ -208,6 +208,12 @@ Response Response::error(int status, std::string_view code, std::string_view tex
   return json(std::move(body), status);
 }
 
+Response Response::unavailable(std::string_view text) {
+  Response response = error(503, "unavailable", text);
+  response.headers.emplace_back("Retry-After", "1");
+  return response;
+}
+
 std::string_view reason_phrase(int status) {
   switch (status) {
     case 200:

@@ -66,6 +66,8 @@ struct Response {
   // {"error":{"code":"not_found","text":"…"}} with the status of the code.
   static Response error(const Error& error);
   static Response error(int status, std::string_view code, std::string_view text);
+  // 503 with Retry-After: the same request may do later.
+  static Response unavailable(std::string_view text);
 };
 
 std::string_view reason_phrase(int status);

@@ -137,7 +137,7 @@ bool ConnectionTable::quota_left(Connection& connection, std::size_t bytes) {
   ++counts_.over_quota;
   hold(connection, Hold::kQuota);
   const auto delay = std::chrono::duration_cast<Nanos>(std::chrono::duration<double>(wait));
-  connection.quota_timer =
+  connection.hold_timer =
       loop_.after(std::max<Nanos>(delay, std::chrono::milliseconds(5)), [this, &connection] {
         if (connection.hold == Hold::kQuota) {
           release_hold(connection);

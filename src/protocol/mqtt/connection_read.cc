@@ -126,7 +126,7 @@ void ConnectionTable::serve(Connection& connection) {
   }
   set_stash(connection, bytes.substr(used));
   if (connection.hold != Hold::kNone) {
-    answer_pings(connection);
+    handle_controls(connection);
     update_interest(connection);
     return;
   }
@@ -175,7 +175,7 @@ void ConnectionTable::serve_large(Connection& connection) {
   held_bytes_ += bytes.size();
   connection.stash = std::move(bytes);
   if (connection.hold != Hold::kNone) {
-    answer_pings(connection);
+    handle_controls(connection);
     update_interest(connection);
     return;
   }
@@ -191,7 +191,7 @@ void ConnectionTable::serve_large(Connection& connection) {
   }
 }
 
-// Reads a client that is held back, as far as it may, to see its pings and its end.
+// Reads a client that is held back, as far as it may, to see its controls and its end.
 void ConnectionTable::read_ahead(Connection& connection) {
   if (connection.readable && !connection.ended && connection.watched &&
       connection.stash.size() < options_.max_held_bytes &&
@@ -208,7 +208,7 @@ void ConnectionTable::read_ahead(Connection& connection) {
       held_bytes_ += result.bytes;
       connection.last_heard = loop_.now();
       connection.readable = result.bytes == want || connection.stream.has_pending();
-      answer_pings(connection);
+      handle_controls(connection);
     } else if (result.state == io::IoState::kClosed || result.state == io::IoState::kFailed) {
       connection.ended = true;
     }
@@ -216,19 +216,24 @@ void ConnectionTable::read_ahead(Connection& connection) {
   update_interest(connection);
 }
 
-void ConnectionTable::answer_pings(Connection& connection) {
+// Of a client that is held back, what need not wait. It may end the connection.
+void ConnectionTable::handle_controls(Connection& connection) {
   std::string& stash = connection.stash;
   Frame frame;
   while (next_frame(std::string_view(stash).substr(connection.scanned), options_.max_packet_bytes,
                     &frame) == Framing::kFrame) {
-    if (frame.type != PacketType::kPingreq) {
+    const bool overtakes =
+        frame.type == PacketType::kPingreq || frame.type == PacketType::kSubscribe ||
+        frame.type == PacketType::kUnsubscribe || frame.type == PacketType::kPuback;
+    if (!overtakes) {
       connection.scanned += frame.size;
       continue;
     }
+    if (handle(connection, frame) == Step::kClosed) {
+      return;
+    }
     stash.erase(connection.scanned, frame.size);
     held_bytes_ -= frame.size;
-    encode_pingresp(connection.out);
-    mark_dirty(connection);
   }
 }
 
@@ -261,7 +266,7 @@ void ConnectionTable::set_stash(Connection& connection, std::string_view bytes) 
 }
 
 void ConnectionTable::update_interest(Connection& connection) {
-  if (!connection.watched) {
+  if (!connection.watched || connection.closed) {
     return;
   }
   const bool held = connection.hold != Hold::kNone;

@@ -29,7 +29,7 @@ ConnectionTable::ConnectionTable(const ListenerOptions& options, WriteRules rule
 ConnectionTable::~ConnectionTable() {
   loop_.cancel(sweep_timer_);
   for (auto& [key, connection] : connections_) {
-    loop_.cancel(connection->quota_timer);
+    loop_.cancel(connection->hold_timer);
     if (connection->watched) {
       loop_.unwatch(connection->stream.fd());
     }
@@ -260,7 +260,7 @@ void ConnectionTable::close(Connection& connection, Reason reason, std::string_v
     loop_.unwatch(connection.stream.fd());
     connection.watched = false;
   }
-  loop_.cancel(connection.quota_timer);
+  loop_.cancel(connection.hold_timer);
   if (is_failure(reason) && reason != Reason::kUnspecified) {
     if (connection.version == Version::k5) {
       Disconnect disconnect{reason, {}};

@@ -5,8 +5,10 @@
 // an idle connection costs its struct, and a busy one no buffer of its own.
 //
 // Holding back: a client that may not deliver now (no room, window full, quota used up) keeps its
-// unhandled bytes in the stash, up to max_held_bytes; beyond that its socket is not read. Pings in
-// the stash are answered out of turn, all other packets wait for theirs.
+// unhandled bytes in the stash, up to max_held_bytes; beyond that its socket is not read. Packets
+// in the stash that say nothing about publishes (pings, subscriptions, answers to commands) are
+// handled out of turn; publishes, PUBREL and DISCONNECT wait for theirs, so that nothing before
+// them is lost.
 //
 // Handles: a slot belongs to one session at a time and counts positions for ever, so a late
 // acknowledgement of an earlier tenant can never touch a later one.
@@ -19,6 +21,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <random>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -41,13 +44,14 @@ namespace headwater::mqtt {
 
 enum class Hold : std::uint8_t {
   kNone,
-  kRoom,    // until take() has room again
-  kWindow,  // until acknowledge() has opened the window
-  kQuota,   // until its timer
+  kRoom,     // until take() has room again
+  kWindow,   // until acknowledge() has opened the window
+  kQuota,    // until its timer
+  kRefused,  // a publish of it was; until its timer, which ends the connection of a 3.1.1 client
 };
 
 // An answer that leaves when `position` is acknowledged, after all answers before it. SUBACK and
-// UNSUBACK lie in Connection::subacks.
+// UNSUBACK lie in Connection::subacks. A refusal that 3.1.1 has no words for is left out.
 struct PendingAnswer {
   std::uint64_t position = 0;
   std::uint16_t packet_id = 0;
@@ -70,6 +74,7 @@ struct Connection {
   bool want_write = false;
   bool last_allowed = false;  // whether last_topic may be written
   bool wants_reasons = true;
+  bool end_refused = false;               // with Hold::kRefused: the timer ends the connection
   std::uint32_t interest = 0;             // epoll events watched
   std::uint32_t mean_packet = 160;        // bytes, of late
   std::uint32_t max_packet = 0xFFFFFFFF;  // that the client takes
@@ -91,7 +96,7 @@ struct Connection {
   double messages_left = 0;          // token buckets
   double bytes_left = 0;
   MonoTime refilled;
-  io::TimerId quota_timer = 0;
+  io::TimerId hold_timer = 0;
   std::optional<KeptWill> will;
 };
 
@@ -108,6 +113,7 @@ class ConnectionTable {
 
   bool take(std::size_t room, Arena& arena, std::vector<Publish>& out);
   void acknowledge(std::uint32_t client, std::uint64_t upto);
+  void decline(std::uint32_t client, std::uint64_t from, std::uint64_t upto);
   void send(std::shared_ptr<Command> command);
   void flush();
   void pause(bool paused) { paused_ = paused; }
@@ -155,7 +161,7 @@ class ConnectionTable {
   Step release(Connection& connection, const Frame& frame);
   Step disconnect(Connection& connection, const Frame& frame);
   Step fail(Connection& connection, Reason reason, std::string_view why);
-  void answer_pings(Connection& connection);
+  void handle_controls(Connection& connection);
   void hold(Connection& connection, Hold why);
   void release_hold(Connection& connection);
   void set_stash(Connection& connection, std::string_view bytes);
@@ -193,6 +199,9 @@ class ConnectionTable {
   void depart(Session& session, KeptWill will);
   void give_departures();
 
+  // connection_refuse.cc: publishes that the owner does not take
+  void pause_refused(Connection& connection, bool end);
+
   // connection_write.cc: bytes out
   void answer(Connection& connection, PendingAnswer answer);
   void send_answers(Connection& connection);
@@ -204,6 +213,7 @@ class ConnectionTable {
   const std::optional<TopicPattern> commands_;
   io::Loop& loop_;
   Lingering lingering_;
+  std::minstd_rand random_{std::random_device{}()};
 
   std::unordered_map<std::string, std::unique_ptr<Session>> sessions_;
   std::unordered_map<Connection*, std::unique_ptr<Connection>> connections_;

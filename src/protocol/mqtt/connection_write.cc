@@ -57,6 +57,10 @@ void ConnectionTable::send_answers(Connection& connection) {
       answers.pop();
       continue;
     }
+    if (next.reason != Reason::kSuccess && connection.version == Version::k311) {
+      answers.pop();  // that version has no word for it
+      continue;
+    }
     if (next.reason == Reason::kSuccess) {
       const std::array<char, 4> bytes = {static_cast<char>(static_cast<unsigned>(next.type) << 4),
                                          2, static_cast<char>(next.packet_id >> 8),
@@ -66,6 +70,8 @@ void ConnectionTable::send_answers(Connection& connection) {
       Ack ack{.packet_id = next.packet_id, .reason = next.reason};
       if (next.reason == Reason::kNotAuthorized && connection.wants_reasons) {
         ack.reason_string = "this client may not publish to this topic";
+      } else if (next.reason == Reason::kQuotaExceeded && connection.wants_reasons) {
+        ack.reason_string = "the store is full; send it again later";
       }
       encode(connection.out, connection.version, next.type, ack);
     }

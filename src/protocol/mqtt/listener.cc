@@ -42,6 +42,9 @@ bool Listener::take(std::size_t room, Arena& arena, std::vector<Publish>& out) {
 void Listener::acknowledge(std::uint32_t client, std::uint64_t upto) {
   table_->acknowledge(client, upto);
 }
+void Listener::decline(std::uint32_t client, std::uint64_t from, std::uint64_t upto) {
+  table_->decline(client, from, upto);
+}
 void Listener::flush() {
   table_->flush();
 }

@@ -94,8 +94,10 @@ struct ListenerOptions {
   Nanos max_session_expiry = std::chrono::hours(24 * 7);
   double messages_per_second = 0;  // per client; 0: no quota. Bursts of one second pass.
   double bytes_per_second = 0;     // per client, whole packets; 0: no quota
-  std::size_t max_output_bytes = 1024 * 1024;  // unread answers of a client before it is closed
-  std::size_t max_held_bytes = 256 * 1024;     // read ahead of a client that is held back
+  Nanos refused_pause = std::chrono::milliseconds(250);
+  Nanos refused_close = std::chrono::seconds(2);  // on average: 0.5 to 1.5 times of it
+  std::size_t max_output_bytes = 1024 * 1024;     // unread answers of a client before it is closed
+  std::size_t max_held_bytes = 256 * 1024;        // read ahead of a client that is held back
   std::size_t max_held_total_bytes = 64 * 1024 * 1024;  // the same over all clients of a worker
 };
 
@@ -173,11 +175,19 @@ class Listener {
   // Every publish and session change of `client` up to `upto` is durable: queues their answers.
   // Unknown clients and positions already acknowledged are ignored.
   void acknowledge(std::uint32_t client, std::uint64_t upto);
+  // The publishes of `client` at these positions, given out and not acknowledged, are not taken:
+  // the place of their answers in acknowledge() is kept, but MQTT 5 clients hear PUBACK or PUBREC
+  // 0x97 (quota exceeded), and others nothing. The client is then not read for `refused_pause`; one
+  // of 3.1.1 that waits for an answer loses its connection instead after `refused_close`, since it
+  // sends again on a new one only (its will does not count then). The next session changes take
+  // back packet ids of QoS 2: commit them, with those before, without the rows.
+  void decline(std::uint32_t client, std::uint64_t from, std::uint64_t upto);
   // Sends what acknowledge() queued; take() does it too.
   void flush();
 
-  // While paused no PUBLISH is taken; pings are still answered, and at most max_held_bytes are read
-  // ahead per client.
+  // While paused no PUBLISH is taken; pings, subscriptions and answers to commands are still
+  // handled (a subscription that has to be stored is answered once it is), and at most
+  // max_held_bytes are read ahead per client.
   void pause(bool paused);
 
   // Stops reading; what has been taken can still be acknowledged. (ListenerGroup::stop_accepting()
