@@ -28,6 +28,8 @@ std::optional<ReadItem> LaneReader::fill_hole(std::uint64_t upto, WallTime at) {
                 .stream = kept->second.stream,
                 .sequence = kept->first,
                 .stored = kept->second.stored,
+                .mono = {},
+                .boot = {},
                 .row = {}};
         if (!decoder.next(&row_.row)) {
           continue;
@@ -81,6 +83,8 @@ std::optional<ReadItem> LaneReader::next_in_frame() {
         row_.stream = rows_stream_;
         row_.sequence = rows_next_++;
         row_.stored = scanner_->header().wall;
+        row_.mono = scanner_->header().mono;
+        row_.boot = boot_;
         has_row_ = true;
       }
       if (row_.sequence < expected_) {
@@ -105,6 +109,11 @@ std::optional<ReadItem> LaneReader::next_in_frame() {
     format::Entry entry;
     if (!entries_.next(&entry)) {
       return std::nullopt;
+    }
+    if (entry.type == format::EntryType::kOpened) {
+      const auto opened = format::decode_opened(entry.content);
+      boot_ = opened ? opened->boot_id : boot_;
+      continue;
     }
     if (entry.lane != static_cast<std::uint8_t>(lane_)) {
       continue;
@@ -134,6 +143,7 @@ Result<bool> LaneReader::enter(Result<SegmentSource::Opened> opened) {
   at_ = std::move(next);
   const Segment& segment = *at_.segment;
   last_generation_ = segment.header.generation;
+  boot_ = segment.header.boot_id;
   scanner_ = std::make_unique<FrameScanner>(*at_.file,
                                             ScanRange{.tag = segment.tag(),
                                                       .first_number = segment.header.first_frame,

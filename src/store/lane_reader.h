@@ -38,6 +38,7 @@ class LaneReader final : public SpoolReader {
 
   SegmentSource::Opened at_;
   std::uint64_t last_generation_ = 0;
+  Id128 boot_;  // of the frame at hand
   std::unique_ptr<FrameScanner> scanner_;
   spool_format::EntryReader entries_{std::string_view()};
   bool in_rows_ = false;

@@ -509,6 +509,9 @@ std::unique_ptr<SpoolReader> Spool::read(Lane lane, std::uint64_t from_sequence,
 Id128 Spool::id() const {
   return core_->id();
 }
+Id128 Spool::boot_id() const {
+  return core_->boot_id();
+}
 std::uint32_t Spool::epoch() const {
   return core_->epoch();
 }

@@ -168,6 +168,8 @@ class Spool {
                                     ReadOptions options = {}) const;
 
   Id128 id() const;
+  // Of this boot of the machine: what ReadRow::boot is compared with.
+  Id128 boot_id() const;
   // The folder's epoch: how often it has been opened for writing.
   std::uint32_t epoch() const;
   SpoolStats stats() const;

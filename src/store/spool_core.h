@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "store/ahead.h"
 #include "store/commit_pacer.h"
 #include "store/log_state.h"
 #include "store/recovery.h"
@@ -47,6 +48,7 @@ class SpoolCore final : public SegmentSource {
   void remove_consumer(std::string_view consumer, Lane lane);
   SpoolStats stats() const;
   Id128 id() const { return id_; }
+  Id128 boot_id() const { return boot_id_; }
   std::uint32_t epoch() const { return epoch_; }
   // Runs `use` on the committed state, under its lock.
   void with_state(const std::function<void(const LogState&)>& use) const;
@@ -109,6 +111,9 @@ class SpoolCore final : public SegmentSource {
   void drop_delivered_kept();  // under state_mutex_
   // The highest sequence of a lane that all its consumers have had; nothing without consumers.
   std::optional<std::uint64_t> delivered(Lane lane) const;  // under state_mutex_
+  // The parts of first..last that not all consumers of a lane have had.
+  std::vector<SequenceRange> undelivered(Lane lane, std::uint64_t first,
+                                         std::uint64_t last) const;  // under state_mutex_
   // Every row of a closed segment was delivered to all its consumers.
   bool nothing_needed(const Segment& segment) const;  // under state_mutex_
   std::uint64_t total_bytes() const;                  // under state_mutex_

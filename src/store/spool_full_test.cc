@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <thread>
 
+#include "store/ahead.h"
 #include "store/testing.h"
 
 namespace headwater {
@@ -85,6 +86,54 @@ TEST_F(SpoolFull, DeliveredRowsAreLetGoWithoutARecord) {
   }
   EXPECT_GT(spool->stats().lanes[1].oldest_sequence, 1U);
   EXPECT_TRUE(spool->gaps().empty());
+}
+
+// Of 100 rows the consumer has had 1 to 10 and, in front of the backlog, 21 to 30 and 41 to 60.
+TEST_F(SpoolFull, RowsThatWentAheadOfABacklogAreInNoGapRecord) {
+  auto spool = open();
+  spool->deliver_to("uplink", Lane::kReadings);
+  const std::vector<SequenceRange> ahead = {{21, 30}, {41, 60}};
+  Transaction transaction;
+  transaction.cursor("uplink", Lane::kReadings, kAllStreams, 10);
+  transaction.state(ahead_key("uplink", Lane::kReadings), encode_ahead(ahead));
+  ASSERT_TRUE(spool->submit(transaction).ok());
+  ASSERT_EQ(fill(*spool, 100), 100U);
+  const std::uint64_t oldest = spool->stats().lanes[1].oldest_sequence;
+  ASSERT_GT(oldest, 61U);
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;
+  for (const Gap& gap : spool->gaps()) {
+    EXPECT_EQ(gap.count, gap.last - gap.first + 1);
+    ranges.emplace_back(gap.first, gap.last);
+  }
+  EXPECT_EQ(ranges, (std::vector<std::pair<std::uint64_t, std::uint64_t>>{
+                        {11, 20}, {31, 40}, {61, oldest - 1}}));
+  EXPECT_EQ(spool->stats().lanes[1].shed_rows, oldest - 1 - 40);
+}
+
+TEST_F(SpoolFull, ASegmentAllOfWhichWentAheadIsRoomForMore) {
+  options.on_full = OnFull::kRefuse;
+  auto spool = open();
+  spool->deliver_to("uplink", Lane::kReadings);
+  const std::size_t fitted = fill(*spool, 1000);
+  ASSERT_LT(fitted, 1000U);
+  const std::vector<SequenceRange> ahead = {{1, fitted}};
+  Transaction transaction;
+  transaction.state(ahead_key("uplink", Lane::kReadings), encode_ahead(ahead));
+  ASSERT_TRUE(spool->submit(transaction).ok());
+  ASSERT_TRUE(spool->flush(kPatience).ok());
+  EXPECT_GT(fill(*spool, 1000), 0U);
+  EXPECT_TRUE(spool->gaps().empty());
+}
+
+TEST(Ahead, RangesSurviveTheirTextAndNonsenseIsNone) {
+  const std::vector<SequenceRange> ranges = {{1, 1}, {3, 300}, {1'000'000, 2'000'000}};
+  EXPECT_EQ(decode_ahead(encode_ahead(ranges)), ranges);
+  EXPECT_EQ(encode_ahead({}), "");
+  const std::vector<std::vector<SequenceRange>> wrong = {{{5, 4}}, {{0, 1}}, {{1, 5}, {5, 6}}};
+  for (const auto& nonsense : wrong) {
+    EXPECT_TRUE(decode_ahead(encode_ahead(nonsense)).empty());
+  }
+  EXPECT_TRUE(decode_ahead("\x01").empty());
 }
 
 TEST_F(SpoolFull, RowsThatAReplayNeedsAreNotLetGoInSilenceThoughTheyWereDelivered) {

@@ -46,6 +46,8 @@ struct ReadRow {
   std::uint16_t stream = 0;
   std::uint64_t sequence = 0;
   WallTime stored;  // believed wall time of the frame
+  MonoTime mono;    // and its monotonic time, of the boot `boot`
+  Id128 boot;       // zero: not known (a row that was kept when its segment was let go)
   StoredRow row;    // views, valid until the next next()
 };
 

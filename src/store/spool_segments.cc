@@ -6,6 +6,7 @@
 #include "base/crc32c.h"
 #include "base/planted.h"
 #include "io/loop.h"
+#include "store/ahead.h"
 #include "store/frame_scanner.h"
 #include "store/lane_reader.h"
 #include "store/row_codec.h"
@@ -211,15 +212,33 @@ std::optional<std::uint64_t> SpoolCore::delivered(Lane lane) const {
   return received ? lowest : std::nullopt;
 }
 
-bool SpoolCore::nothing_needed(const Segment& segment) const {
-  for (const Lane lane : kAllLanes) {
-    const std::size_t i = index_of(lane);
-    if (segment.end_next[i] > segment.header.next[i] &&
-        delivered(lane).value_or(0) + 1 < segment.end_next[i]) {
-      return false;
+std::vector<SequenceRange> SpoolCore::undelivered(Lane lane, std::uint64_t first,
+                                                  std::uint64_t last) const {
+  std::vector<SequenceRange> missing;
+  bool received = false;
+  for (const Consumer& consumer : consumers_) {
+    if (consumer.lane != lane) {
+      continue;
     }
+    received = received || consumer.receives;
+    const auto ahead = state_.states.find(ahead_key(consumer.name, lane));
+    const auto parts = parts_not_had(
+        first, last, state_.lowest_cursor(consumer.name, lane),
+        decode_ahead(ahead == state_.states.end() ? std::string_view() : ahead->second));
+    missing.insert(missing.end(), parts.begin(), parts.end());
   }
-  return true;
+  if (!received) {
+    missing = parts_not_had(first, last, 0, {});
+  }
+  merge_ranges(missing);
+  return missing;
+}
+
+bool SpoolCore::nothing_needed(const Segment& segment) const {
+  return std::all_of(kAllLanes.begin(), kAllLanes.end(), [&](Lane lane) {
+    const std::size_t i = index_of(lane);
+    return undelivered(lane, segment.header.next[i], segment.end_next[i] - 1).empty();
+  });
 }
 
 void SpoolCore::drop_delivered_kept() {
@@ -243,31 +262,28 @@ Result<std::string> SpoolCore::last_will(const Segment& oldest) {
     const std::lock_guard guard(state_mutex_);
     drop_delivered_kept();
     for (const Lane lane : kAllLanes) {
-      const std::uint64_t end = oldest.end_next[index_of(lane)];
-      const auto upto = delivered(lane);
-      const std::uint64_t first =
-          std::max(oldest.header.next[index_of(lane)], upto.value_or(0) + 1);
-      if (first >= end) {
-        continue;
+      const std::size_t at = index_of(lane);
+      for (const auto& [first, last] :
+           undelivered(lane, oldest.header.next[at], oldest.end_next[at] - 1)) {
+        if (lane == Lane::kAlerts && delivered(lane)) {
+          alerts = {alerts.first == 0 ? first : alerts.first, last};
+          continue;
+        }
+        gaps.push_back({.lane = lane,
+                        .reason = GapReason::kShed,
+                        .first = first,
+                        .last = last - (planted(Bug::kShortGap) && last > first ? 1 : 0),
+                        .count = last - first + 1,
+                        .from = oldest.header.wall,
+                        .to = oldest.end_wall});
       }
-      if (lane == Lane::kAlerts && upto) {
-        alerts = {first, end - 1};
-        continue;
-      }
-      gaps.push_back({.lane = lane,
-                      .reason = GapReason::kShed,
-                      .first = first,
-                      .last = end - 1 - (planted(Bug::kShortGap) && end - first > 1 ? 1 : 0),
-                      .count = end - first,
-                      .from = oldest.header.wall,
-                      .to = oldest.end_wall});
     }
     // Kept rows are in memory and in every checkpoint: an eighth of a segment at most.
     const std::size_t most = static_cast<std::size_t>(options_.segment_bytes / 8);
     budget = most > state_.kept_bytes ? most - state_.kept_bytes : 0;
   }
   const std::uint64_t room = active_->header.file_bytes - active_->end;
-  const std::size_t gap_room = (kLanes + 2) * 128;
+  const std::size_t gap_room = (kLanes + 2 + gaps.size()) * 128;
   budget = static_cast<std::size_t>(
       std::min<std::uint64_t>(budget, room > gap_room ? room - gap_room : 0));
   if (alerts.first != 0) {
