@@ -9,9 +9,10 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// By the monotonic clock: of a row of an earlier boot, the time of this boot.
 double age_s(const LaneStream& stream) {
-  const std::optional<WallTime> oldest = stream.oldest();
-  return oldest ? std::max(0.0, static_cast<double>((io::wall_now() - *oldest).count()) * 1e-9) : 0;
+  const std::optional<MonoTime> oldest = stream.oldest();
+  return oldest ? std::max(0.0, static_cast<double>((io::mono_now() - *oldest).count()) * 1e-9) : 0;
 }
 
 }  // namespace
@@ -42,7 +43,8 @@ std::string describe_uplink(const Agent::Parts& parts) {
     return "null";
   }
   Json json = {{"type", parts.plan->config().uplink.find("type")->text()},
-               {"to", parts.uplink->where()}};
+               {"to", parts.uplink->where()},
+               {"restarts", parts.uplink->restarts()}};
   json["lanes"] = Json::array();
   for (const std::unique_ptr<LaneStream>& stream : parts.uplink->streams()) {
     const LaneStreamCounts& counts = stream->counts();
@@ -51,12 +53,16 @@ std::string describe_uplink(const Agent::Parts& parts) {
                              {"pending", stream->pending()},
                              {"oldest_pending_s", age_s(*stream)},
                              {"cursor", stream->cursor()},
+                             {"live_first", stream->is_split()},
+                             {"ahead", stream->ahead()},
                              {"delivered", counts.rows.get()},
+                             {"delivered_live", counts.live_rows.get()},
                              {"delivered_bytes", counts.bytes.get()},
                              {"batches", counts.batches.get()},
                              {"sent_bytes", counts.sent_bytes.get()},
                              {"retries", counts.retries.get()},
                              {"refused", counts.refused.get()},
+                             {"silences", counts.silences.get()},
                              {"trouble", stream->trouble()}});
   }
   return json.dump();
@@ -67,6 +73,10 @@ void register_uplink_metrics(Agent::Parts& parts) {
     return;
   }
   telemetry::Registry& metrics = parts.metrics;
+  parts.callbacks.push_back(metrics.counter_from(
+      "headwater_uplink_restarts_total",
+      "How often the target was closed and started anew because its receiver stayed silent.", {},
+      [uplink = parts.uplink.get()] { return static_cast<double>(uplink->restarts()); }));
   for (const std::unique_ptr<LaneStream>& owned : parts.uplink->streams()) {
     const LaneStream* stream = owned.get();
     const telemetry::Labels labels = {{"lane", std::string(lane_name(stream->lane()))}};
@@ -93,10 +103,21 @@ void register_uplink_metrics(Agent::Parts& parts) {
     counter("headwater_uplink_refused_rows_total",
             "Rows that were too large for the receiver; they are dead letters.",
             &LaneStreamCounts::refused);
+    counter("headwater_uplink_live_rows_total",
+            "Rows the receiver has stored that went in front of a backlog.",
+            &LaneStreamCounts::live_rows);
+    counter("headwater_uplink_silences_total",
+            "Attempts that were given up, on a connection that stood, because nothing moved any "
+            "more. The next one has a new connection.",
+            &LaneStreamCounts::silences);
     gauge("headwater_uplink_pending_rows", "Rows committed that the receiver has not stored.",
           [stream] { return static_cast<double>(stream->pending()); });
+    gauge("headwater_uplink_ahead_rows",
+          "Rows the receiver has stored that lie behind rows it has not: they went in front of a "
+          "backlog.",
+          [stream] { return static_cast<double>(stream->ahead()); });
     gauge("headwater_uplink_oldest_pending_seconds",
-          "Age of the oldest row that the receiver has not stored.",
+          "Age of the oldest row that the receiver has not stored, in time of this boot.",
           [stream] { return age_s(*stream); });
     gauge("headwater_uplink_parked_ratio",
           "1 while the receiver refuses in a way that a person has to mend.",

@@ -19,6 +19,7 @@ class FileTarget final : public UplinkTarget {
 
   Status start(io::Loop& loop) override {
     loop_ = &loop;
+    alive_ = std::make_shared<bool>(true);
     return files_.make_dir(options_.dir.text);
   }
 
@@ -64,7 +65,7 @@ class FileTarget final : public UplinkTarget {
   io::Files& files_;
   const FileTargetOptions options_;
   io::Loop* loop_ = nullptr;
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  std::shared_ptr<bool> alive_;  // between start() and close()
 };
 
 }  // namespace

@@ -35,10 +35,12 @@ TargetAnswer judge(const http::Answer& answer, Nanos max_retry_after) {
   } else if (!answer.whole) {
     out.receipt = Receipt::kRetry;
     out.text = answer.error;
+    out.silent = answer.silent;
   } else if (status >= 200 && status < 300) {
     out.receipt = Receipt::kStored;
   } else {
-    const bool busy = status == 408 || status == 425 || status == 429 || status >= 500;
+    const bool busy =
+        status == 408 || status == 409 || status == 425 || status == 429 || status >= 500;
     const bool refused = status == 400 || status == 422;
     out.receipt = busy            ? Receipt::kRetry
                   : status == 413 ? Receipt::kTooLarge
@@ -73,6 +75,7 @@ class HttpTarget final : public UplinkTarget {
                                              .key = options_.key.text,
                                              .verify = options_.verify}));
     loop_ = &loop;
+    alive_ = std::make_shared<bool>(true);
     return {};
   }
 
@@ -90,10 +93,11 @@ class HttpTarget final : public UplinkTarget {
     post.headers.push_back(fmt::format("Headwater-Last: {}", header.last));
     post.headers.push_back(fmt::format("Headwater-Rows: {}", header.rows));
     post.headers.push_back("Headwater-Checksum: " + header.checksum);
-    const Status sent = posts_->post(
-        std::move(post), [done, most = options_.max_retry_after](const http::Answer& answer) {
-          done(judge(answer, most));
-        });
+    post.fresh = fresh_;
+    const Status sent = posts_->post(std::move(post), [this, done](const http::Answer& answer) {
+      fresh_ = answer.silent || (fresh_ && !answer.whole);
+      done(judge(answer, options_.max_retry_after));
+    });
     if (!sent) {
       loop_->post([alive = std::weak_ptr<bool>(alive_), done = std::move(done),
                    text = sent.error().text()] {
@@ -113,8 +117,10 @@ class HttpTarget final : public UplinkTarget {
   const HttpTargetOptions options_;
   const std::vector<std::string> headers_;
   io::Loop* loop_ = nullptr;
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  std::shared_ptr<bool> alive_;  // between start() and close()
   std::unique_ptr<http::Posts> posts_;
+  // The receiver fell silent: until it answers, kept connections are not to be trusted.
+  bool fresh_ = false;
 };
 
 bool check_url(const HttpTargetOptions& options, const config::Node& node,

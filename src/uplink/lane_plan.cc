@@ -25,7 +25,8 @@ BatchGap to_batch(const Gap& gap, std::string_view reason, std::uint64_t last) {
 LanePlan::LanePlan(const Spool& spool, Lane lane, ScoredStreams scored)
     : spool_(spool),
       lane_(lane),
-      scored_(lane == Lane::kReadings ? std::move(scored) : ScoredStreams()) {}
+      scored_(lane == Lane::kReadings ? std::move(scored) : ScoredStreams()),
+      boot_(spool.boot_id()) {}
 
 void LanePlan::sent(std::uint64_t upto) {
   next_ = upto + 1;
@@ -66,6 +67,7 @@ Result<bool> LanePlan::read(std::size_t looks, MonoTime now) {
         Item item;
         item.first = item.last = row.sequence;
         item.stored = row.stored;
+        item.since = row.boot == boot_ ? row.mono : MonoTime{0};
         item.seen = now;
         item.score = std::numeric_limits<double>::quiet_NaN();
         item.bytes = static_cast<std::uint32_t>(
@@ -208,26 +210,28 @@ std::optional<std::uint64_t> LanePlan::close(const Limits& limits, const Clock& 
   if (items_.empty()) {
     return std::nullopt;
   }
-  // By the wall clock across restarts; by the time since it was seen where that one was set back.
   const Item& oldest = items_.front();
-  const Nanos age = std::max(now.mono - oldest.seen, now.wall - oldest.stored);
+  const Nanos age = std::max(now.mono - oldest.since, now.mono - oldest.seen);
   const bool due = flush || age >= limits.every;
   std::uint64_t last = 0;
   std::size_t rows = 0;
   std::uint64_t bytes = 0;
   for (const Item& item : items_) {
-    if (last != 0 && bytes + item.bytes > limits.bytes) {
+    if (last != 0 && (bytes + item.bytes > limits.bytes || item.first > limits.upto)) {
       return last;
+    }
+    if (item.first > limits.upto) {
+      return std::nullopt;
     }
     if (const auto until = not_ready_until(item, limits.score_wait, now.mono)) {
       *at = std::min(*at, *until);
       // What is ready before it goes when it is due.
       return due && last != 0 ? std::optional(last) : std::nullopt;
     }
-    last = item.last;
+    last = std::min(item.last, limits.upto);
     bytes += item.bytes;
     rows += item.is_gap ? 0 : 1;
-    if (rows >= limits.rows || bytes >= limits.bytes) {
+    if (rows >= limits.rows || bytes >= limits.bytes || last == limits.upto) {
       return last;
     }
   }
@@ -236,6 +240,13 @@ std::optional<std::uint64_t> LanePlan::close(const Limits& limits, const Clock& 
   }
   *at = std::min(*at, now.mono + (limits.every - age));
   return std::nullopt;
+}
+
+std::optional<MonoTime> LanePlan::stored_since(std::uint64_t sequence) const {
+  const auto found =
+      std::lower_bound(items_.begin(), items_.end(), sequence,
+                       [](const Item& one, std::uint64_t wanted) { return one.last < wanted; });
+  return found == items_.end() ? std::nullopt : std::optional(found->since);
 }
 
 std::optional<WallTime> LanePlan::oldest() const {
@@ -249,8 +260,14 @@ const LanePlan::Item* LanePlan::find(std::uint64_t sequence) const {
   return found == items_.end() || found->first > sequence ? nullptr : &*found;
 }
 
-Status LanePlan::build(std::uint64_t first, std::uint64_t last, BatchWriter& writer) const {
-  const std::unique_ptr<SpoolReader> reader = spool_.read(lane_, first);
+Status LanePlan::build(std::uint64_t first, std::uint64_t last, BatchWriter& writer) {
+  // A reader holds the segment it stands in: what the spool has let go meanwhile is a gap by now.
+  if (builder_ == nullptr || std::exchange(builder_next_, 0) != first ||
+      spool_.stats().lanes[index_of(lane_)].oldest_sequence > first) {
+    builder_ = spool_.read(lane_, first);
+  }
+  SpoolReader* const reader = builder_.get();
+  std::uint64_t read_upto = 0;
   const auto fill = [&](std::uint64_t upto, WallTime near) -> Status {
     if (writer.next() > upto) {
       return {};
@@ -265,6 +282,7 @@ Status LanePlan::build(std::uint64_t first, std::uint64_t last, BatchWriter& wri
         break;
       case ReadItem::kGap: {
         const Gap& gap = reader->gap();
+        read_upto = gap.last;
         HW_TRY(fill(std::min(gap.first - 1, last), gap.from));
         if (gap.first <= last) {
           HW_TRY(writer.add(to_batch(gap, gap_reason_name(gap.reason), last)));
@@ -273,6 +291,7 @@ Status LanePlan::build(std::uint64_t first, std::uint64_t last, BatchWriter& wri
       }
       case ReadItem::kRow: {
         const ReadRow& read = reader->row();
+        read_upto = read.sequence;
         HW_TRY(fill(std::min(read.sequence - 1, last), read.stored));
         if (read.sequence > last) {
           break;
@@ -304,6 +323,7 @@ Status LanePlan::build(std::uint64_t first, std::uint64_t last, BatchWriter& wri
       }
     }
   }
+  builder_next_ = read_upto == last ? last + 1 : 0;
   return {};
 }
 

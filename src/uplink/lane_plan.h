@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -40,6 +41,8 @@ class LanePlan {
     std::uint64_t bytes = std::uint64_t{4} << 20;  // of lines, as estimated
     Nanos every{};                                 // since the first row was stored
     Nanos score_wait{};
+    // What lies beyond goes by another way: a batch that reaches it waits for nothing more.
+    std::uint64_t upto = std::numeric_limits<std::uint64_t>::max();
   };
   struct Clock {
     MonoTime mono;
@@ -60,18 +63,24 @@ class LanePlan {
   // Whether everything up to `last` is read and has its decision, or waited too long for it.
   bool is_ready(std::uint64_t last, Nanos score_wait, MonoTime now, MonoTime* at) const;
 
-  // When the first row that is not sent was stored; nothing when there is none that is known.
+  // When the first row from `sequence` on that has been read was stored, by the monotonic clock;
+  // the beginning of this boot for one of an earlier boot. The wall clock may be set: it says
+  // nothing.
+  std::optional<MonoTime> stored_since(std::uint64_t sequence) const;
+  std::uint64_t next() const { return next_; }
+  // The same of the first that is not sent, by the wall clock: to show, not to reckon with.
   std::optional<WallTime> oldest() const;
 
   // Adds first..last to the writer: rows with their decisions, and gaps. kUnavailable when the disk
-  // fails, or the rows are not there yet.
-  Status build(std::uint64_t first, std::uint64_t last, BatchWriter& writer) const;
+  // fails, or the rows are not there yet. Cheap when it goes on where the last one ended.
+  Status build(std::uint64_t first, std::uint64_t last, BatchWriter& writer);
 
  private:
   struct Item {
     std::uint64_t first = 0;
     std::uint64_t last = 0;  // a row: equal to first
     WallTime stored;
+    MonoTime since;  // the same by the monotonic clock; zero: before this boot
     MonoTime seen;
     double score = 0;
     std::uint32_t bytes = 0;
@@ -96,7 +105,10 @@ class LanePlan {
   const Spool& spool_;
   const Lane lane_;
   const ScoredStreams scored_;
+  const Id128 boot_;
   std::unique_ptr<SpoolReader> reader_;
+  std::unique_ptr<SpoolReader> builder_;  // of build(); stands before builder_next_
+  std::uint64_t builder_next_ = 0;
   std::deque<Item> items_;          // without a hole, from next_
   std::uint64_t next_ = 1;          // the first that is not sent
   std::uint64_t read_upto_ = 0;     // of items_

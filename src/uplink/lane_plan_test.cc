@@ -26,7 +26,7 @@ class LanePlanTest : public UplinkTest {
     at = kNever;
     return plan.close(limits, clock, flush, &at).value_or(0);
   }
-  std::string built(const LanePlan& plan, std::uint64_t first, std::uint64_t last) {
+  std::string built(LanePlan& plan, std::uint64_t first, std::uint64_t last) {
     BatchWriter writer;
     BatchHeader header;
     header.lane = "readings";

@@ -11,398 +11,245 @@ namespace headwater {
 namespace {
 
 constexpr MonoTime kNever{std::numeric_limits<std::int64_t>::max()};
-// Items of the log that one pump looks at, so that the other lanes have their turn.
-constexpr std::size_t kLooks = 4096;
-constexpr std::size_t kReadStep = 256;
 constexpr Nanos kStoreRetry = std::chrono::milliseconds(200);
-constexpr std::uint64_t kStateVersion = 1;
-constexpr std::uint64_t kLeastLearned = 1024;
-// What 413 took from the size of batches comes back by this part of it with each batch.
-constexpr std::uint64_t kRegrowth = 8;
+constexpr std::uint64_t kStateVersion = 2;
+// Rows that wait for longer than twice `every`, and than this, stay behind.
+constexpr Nanos kLeastBehind = std::chrono::seconds(2);
+// While live rows are sent, batches of the backlog are so much smaller: one that is built or on its
+// way delays a live batch by less.
+constexpr std::size_t kBacklogPart = 4;
 
 }  // namespace
 
-std::string_view lane_state_name(LaneState state) {
-  switch (state) {
-    case LaneState::kIdle:
-      return "idle";
-    case LaneState::kSending:
-      return "sending";
-    case LaneState::kWaiting:
-      return "waiting";
-    case LaneState::kParked:
-      return "parked";
-  }
-  return "";
-}
-
-LaneStream::LaneStream(Parts parts)
-    : parts_(std::move(parts)),
-      plan_(*parts_.spool, parts_.lane, parts_.scored),
-      backoff_(parts_.backoff, parts_.seed),
-      trouble_("uplink", std::string(lane_name(parts_.lane))) {
+LaneStream::LaneStream(Parts parts) : context_(std::move(parts)) {
+  context_.save = [this](Transaction transaction) { return save(std::move(transaction)); };
+  context_.delivered = [this](std::uint64_t first, std::uint64_t last) { delivered(first, last); };
   restore();
 }
 
 std::string LaneStream::state_key() const {
-  return fmt::format("uplink/batch/{}", lane_name(parts_.lane));
+  return fmt::format("uplink/batch/{}", lane_name(lane()));
 }
 
-void LaneStream::restore() {
-  const Spool& spool = *parts_.spool;
-  cursor_.set(spool.cursor(kUplinkConsumer, parts_.lane, kAllStreams).value_or(0));
-  accepted_ = cursor_.get() != 0;
+std::vector<LaneBoundary> LaneStream::saved_boundaries() const {
+  const Spool& spool = *context_.parts.spool;
   const std::string blob = spool.state(state_key());
   ByteReader in(blob);
   const std::uint64_t version = in.get_varint();
-  Boundary boundary;
-  boundary.first = in.get_varint();
-  boundary.last = in.get_varint();
-  boundary.refused = in.get_varint() != 0;
-  if (in.ok() && version == kStateVersion && boundary.first == cursor_.get() + 1 &&
-      boundary.last >= boundary.first &&
-      boundary.last < spool.stats().lanes[index_of(parts_.lane)].next_sequence) {
-    boundary_ = boundary;
-    phase_ = Phase::kClosed;
-    tried_ = true;  // perhaps: its answer may have been lost
+  const std::uint64_t count = version == kStateVersion ? in.get_varint() : 1;
+  std::vector<LaneBoundary> boundaries;
+  for (std::uint64_t i = 0; i < count && i < 2; ++i) {
+    LaneBoundary boundary;
+    boundary.first = in.get_varint();
+    boundary.last = in.get_varint();
+    boundary.refused = in.get_varint() != 0;
+    if (in.ok() && version <= kStateVersion && boundary.first > progress_.cursor() &&
+        boundary.last >= boundary.first &&
+        boundary.last < spool.stats().lanes[index_of(lane())].next_sequence) {
+      boundaries.push_back(boundary);
+    }
   }
-  plan_.sent(cursor_.get());
+  return boundaries;
 }
 
-LanePlan::Limits LaneStream::limits() const {
-  LanePlan::Limits limits = parts_.limits;
-  if (learned_bytes_ != 0) {
-    limits.bytes = std::min(limits.bytes, learned_bytes_);
+void LaneStream::restore() {
+  const Spool& spool = *context_.parts.spool;
+  progress_ = LaneProgress(spool.cursor(kUplinkConsumer, lane(), kAllStreams).value_or(0),
+                           decode_ahead(spool.state(ahead_key(kUplinkConsumer, lane()))));
+  context_.accepted = progress_.end() != 0;
+  main_ = std::make_unique<LaneSender>(context_, progress_.cursor(), false);
+  ahead_in_log_ = !progress_.ahead().empty();
+  if (ahead_in_log_) {
+    live_ = std::make_unique<LaneSender>(context_, progress_.end(), true);
+  }
+  for (const LaneBoundary& boundary : saved_boundaries()) {
+    if (boundary.first == progress_.cursor() + 1) {
+      main_->restore(boundary);
+    } else if (boundary.first >= main_->behind() && boundary.first > progress_.end()) {
+      // Perhaps it had just jumped there: what lies before is for the backlog.
+      live_ = std::make_unique<LaneSender>(context_, boundary.first - 1, true);
+      live_->restore(boundary);
+    }
+  }
+  publish();
+}
+
+std::uint64_t LaneStream::pending() const {
+  const std::uint64_t next = context_.parts.spool->stats().lanes[index_of(lane())].next_sequence;
+  const std::uint64_t had = cursor_.get() + ahead_.get();
+  return next - 1 - std::min(had, next - 1);
+}
+
+bool LaneStream::settled() const {
+  return pending() == 0 && saved_with_.load() <= context_.parts.spool->committed();
+}
+
+std::optional<MonoTime> LaneStream::oldest() const {
+  const std::int64_t at = oldest_.load(std::memory_order_relaxed);
+  return at == kNone ? std::nullopt : std::optional(MonoTime{at});
+}
+
+bool LaneStream::quiet() const {
+  const auto rests = [&](const LaneSender* sender) {
+    return sender == nullptr || sender->quiet() || (sender->is_open() && pending() == 0);
+  };
+  return rests(main_.get()) && rests(live_.get());
+}
+
+void LaneStream::give_up() {
+  main_->give_up();
+  if (live_) {
+    live_->give_up();
+  }
+}
+
+LaneStream::Next LaneStream::pump(const LanePlan::Clock& now) {
+  Next next{false, kNever};
+  if (context_.pause) {
+    context_.not_before = now.mono + *std::exchange(context_.pause, std::nullopt);
+  }
+  if (progress_open_ && !save({})) {
+    next.at = now.mono + kStoreRetry;
+  }
+  join();
+  split(now, &next);
+  const auto pump = [&](LaneSender& sender, const LanePlan::Limits& limits) {
+    Next its{false, kNever};
+    sender.pump(now, limits, &its);
+    next.again = next.again || its.again;
+    next.at = std::min(next.at, its.at);
+  };
+  if (live_ && (context_.parts.live_first || !live_->is_open())) {
+    pump(*live_, context_.parts.limits);
+  }
+  pump(*main_, main_limits());
+  const std::optional<MonoTime> oldest = main_->stored_since(main_->first(), now.mono);
+  oldest_.store(oldest ? oldest->ns : kNone, std::memory_order_relaxed);
+  publish();
+  return next;
+}
+
+LanePlan::Limits LaneStream::main_limits() const {
+  LanePlan::Limits limits = context_.parts.limits;
+  if (live_) {
+    limits.rows = std::max<std::size_t>(1, limits.rows / kBacklogPart);
+    limits.bytes = std::max<std::uint64_t>(1, limits.bytes / kBacklogPart);
+    limits.upto =
+        (progress_.ahead().empty() ? live_->first() : progress_.ahead().front().first) - 1;
   }
   return limits;
 }
 
-std::uint64_t LaneStream::pending() const {
-  const std::uint64_t next = parts_.spool->stats().lanes[index_of(parts_.lane)].next_sequence;
-  return next - 1 - std::min(cursor_.get(), next - 1);
-}
-
-bool LaneStream::settled() const {
-  return pending() == 0 && saved_with_.load() <= parts_.spool->committed();
-}
-
-std::optional<WallTime> LaneStream::oldest() const {
-  const std::int64_t at = oldest_.load(std::memory_order_relaxed);
-  return at == 0 ? std::nullopt : std::optional(WallTime{at});
-}
-
-bool LaneStream::quiet() const {
-  if (phase_ == Phase::kSending || phase_ == Phase::kCommitting) {
-    return false;
-  }
-  if (wait_ || not_before_ > now_ || (held_ && parts_.lane != Lane::kAlerts)) {
-    return true;
-  }
-  return phase_ == Phase::kOpen && pending() == 0;
-}
-
-LaneStream::Next LaneStream::pump(const LanePlan::Clock& now) {
-  now_ = now.mono;
-  if (wait_) {
-    not_before_ = now.mono + *std::exchange(wait_, std::nullopt);
-  }
-  looks_ = kLooks;
-  Next next{false, kNever};
-  if (cursor_open_ && !save_cursor()) {
-    next.at = now.mono + kStoreRetry;
-  }
-  for (bool more = true; more;) {
-    switch (phase_) {
-      case Phase::kOpen:
-        more = close_batch(now, next);
-        break;
-      case Phase::kCommitting:
-        more = parts_.spool->committed() >= ticket_;  // a commit pumps again
-        phase_ = more ? Phase::kClosed : phase_;
-        break;
-      case Phase::kClosed:
-        more = send_batch(now, next);
-        break;
-      case Phase::kSending:
-        more = false;
-        break;
-    }
-  }
-  const std::optional<WallTime> oldest = plan_.oldest();
-  oldest_.store(oldest ? oldest->ns : 0, std::memory_order_relaxed);
-  return next;
-}
-
-// True: there may be more to read now.
-bool LaneStream::read_more(MonoTime now, Next& next) {
-  if (looks_ == 0) {
-    next.again = true;
-    return false;
-  }
-  looks_ -= std::min(looks_, kReadStep);
-  const Result<bool> more = plan_.read(kReadStep, now);
-  if (!more) {
-    trouble_.set(more.error().text());
-    next.at = std::min(next.at, now + kStoreRetry);
-    return false;
-  }
-  return *more;
-}
-
-bool LaneStream::close_batch(const LanePlan::Clock& now, Next& next) {
-  const bool alerts = parts_.lane == Lane::kAlerts;
-  if ((held_ && !alerts) || not_before_ > now.mono) {
-    next.at = std::min(next.at, std::max(not_before_, now.mono + kStoreRetry));
-    return false;
-  }
-  const bool flush = flush_ || held_;
-  for (;;) {
-    MonoTime at = kNever;
-    // By size first; by age only once everything that is there has been read.
-    LanePlan::Limits full = limits();
-    full.every = std::chrono::hours(1'000'000);
-    std::optional<std::uint64_t> last = plan_.close(full, now, false, &at);
-    if (!last) {
-      at = kNever;
-      if (read_more(now.mono, next)) {
-        continue;
-      }
-      if (next.again) {
-        return false;
-      }
-      last = plan_.close(limits(), now, flush, &at);
-    }
-    if (last) {
-      return commit_boundary({}, {cursor_.get() + 1, *last, false});
-    }
-    next.at = std::min(next.at, at);
-    return false;
-  }
-}
-
-bool LaneStream::commit_boundary(Transaction transaction, const Boundary& boundary) {
-  std::string blob;
-  ByteWriter out(blob);
-  out.put_varint(kStateVersion);
-  out.put_varint(boundary.first);
-  out.put_varint(boundary.last);
-  out.put_varint(boundary.refused ? 1 : 0);
-  transaction.state(state_key(), blob);
-  const Result<Submitted> submitted = parts_.spool->submit(transaction);
-  if (!submitted) {
-    trouble_.set(submitted.error().text());
-    not_before_ = now_ + kStoreRetry;
-    return true;  // the phase it is in waits until then
-  }
-  boundary_ = boundary;
-  built_.reset();
-  tried_ = false;
-  ticket_ = submitted->ticket;
-  phase_ = Phase::kCommitting;
-  return true;
-}
-
-bool LaneStream::send_batch(const LanePlan::Clock& now, Next& next) {
-  if (not_before_ > now.mono) {
-    next.at = std::min(next.at, not_before_);
-    return false;
-  }
-  if (held_ && parts_.lane != Lane::kAlerts) {
-    return false;
-  }
-  // Rows that the spool has let go meanwhile are in a gap record: they must not go out beside it.
-  if (built_ &&
-      parts_.spool->stats().lanes[index_of(parts_.lane)].oldest_sequence > boundary_.first) {
-    built_.reset();
-  }
-  if (!built_) {
-    MonoTime at = kNever;
-    while (!plan_.is_ready(boundary_.last, parts_.limits.score_wait, now.mono, &at)) {
-      at = kNever;
-      if (!read_more(now.mono, next)) {
-        if (!next.again &&
-            !plan_.is_ready(boundary_.last, parts_.limits.score_wait, now.mono, &at)) {
-          next.at = std::min(next.at, at);
-          return false;
-        }
-        break;
-      }
-    }
-    if (next.again) {
-      return false;
-    }
-    if (Status built = build(now.wall); !built) {
-      trouble_.set(built.error().text());
-      not_before_ = now.mono + kStoreRetry;
-      return true;
-    }
-  }
-  if (parts_.pacer != nullptr) {
-    if (const Nanos wait = parts_.pacer->wait(now.mono); wait > Nanos{0}) {
-      next.at = std::min(next.at, now.mono + wait);
-      return false;
-    }
-    parts_.pacer->take(now.mono, built_->bytes.size());
-  }
-  if (tried_) {
-    counts_.retries.add(1);
-  }
-  tried_ = true;
-  counts_.sent_bytes.add(built_->bytes.size());
-  phase_ = Phase::kSending;
-  if (state() != LaneState::kParked) {
-    state_.store(LaneState::kSending, std::memory_order_relaxed);
-  }
-  parts_.target->send(*built_, [this](const TargetAnswer& answer) { take(answer); });
-  return false;
-}
-
-Status LaneStream::build(WallTime now) {
-  BatchHeader header;
-  header.edge = parts_.edge_id;
-  header.spool = parts_.spool->id();
-  header.lane = lane_name(parts_.lane);
-  header.first = boundary_.first;
-  writer_.begin(header);
-  if (boundary_.refused) {
-    const WallTime at = plan_.oldest().value_or(now);
-    HW_TRY(writer_.add(BatchGap{boundary_.first, boundary_.last, 1, "refused", at, at}));
-  } else {
-    HW_TRY(plan_.build(boundary_.first, boundary_.last, writer_));
-  }
-  built_ = HW_TRY(writer_.finish(boundary_.last, now, parts_.compression_level));
-  return {};
-}
-
-void LaneStream::take(const TargetAnswer& answer) {
-  phase_ = Phase::kClosed;
-  switch (answer.receipt) {
-    case Receipt::kStored:
-      stored();
-      break;
-    case Receipt::kRetry:
-      wait(std::max(backoff_.next(), answer.retry_after), LaneState::kWaiting, answer.text);
-      break;
-    case Receipt::kPark:
-      park(answer.text, answer.retry_after);
-      break;
-    case Receipt::kTooLarge:
-      halve(Cause::kSize, answer.text);
-      break;
-    case Receipt::kRefused:
-      halve(Cause::kContent, answer.text);
-      break;
-  }
-  parts_.wake();
-}
-
-void LaneStream::wait(Nanos time, LaneState state, std::string_view text) {
-  wait_ = time;
-  state_.store(state, std::memory_order_relaxed);
-  trouble_.set(text);
-}
-
-void LaneStream::park(std::string_view text, Nanos retry_after) {
-  wait(std::max(backoff_.jitter(parts_.park_every * 3 / 4, parts_.park_every), retry_after),
-       LaneState::kParked, text);
-}
-
-void LaneStream::stored() {
-  const BatchHeader& header = built_->header;
-  if (header.rows != 0) {
-    accepted_ = true;
-    refused_in_a_row_ = 0;
-  }
-  counts_.rows.add(header.rows);
-  counts_.batches.add(1);
-  counts_.bytes.add(built_->bytes.size());
-  if (learned_bytes_ != 0) {
-    learned_bytes_ += learned_bytes_ / kRegrowth;
-    learned_bytes_ = learned_bytes_ >= parts_.limits.bytes ? 0 : learned_bytes_;
-  }
-  backoff_.reset();
-  trouble_.clear();
-  state_.store(LaneState::kIdle, std::memory_order_relaxed);
-  saved_with_.store(kUnsaved);
-  cursor_.set(boundary_.last);
-  cursor_open_ = true;
-  plan_.sent(boundary_.last);
-  built_.reset();
-  boundary_ = {};
-  phase_ = Phase::kOpen;
-  (void)save_cursor();
-}
-
-bool LaneStream::save_cursor() {
-  Transaction transaction;
-  transaction.cursor(kUplinkConsumer, parts_.lane, kAllStreams, cursor_.get());
-  if (phase_ == Phase::kOpen) {
-    transaction.state(state_key(), {});
-  }
-  const Result<Submitted> submitted = parts_.spool->submit(transaction);
-  if (!submitted) {
-    trouble_.set(submitted.error().text());
-    return false;
-  }
-  cursor_open_ = false;
-  saved_with_.store(submitted->ticket);
-  return true;
-}
-
-// Smaller batches until a row alone is refused. Halving loses nothing; giving a row up does, so
-// that waits for a receiver that has stored others.
-void LaneStream::halve(Cause cause, const std::string& text) {
-  const std::uint64_t count = boundary_.last - boundary_.first + 1;
-  if (boundary_.refused) {
-    park(text);  // not even that a row is missing: nothing smaller can be sent
+void LaneStream::join() {
+  if (!main_->is_open()) {
     return;
   }
-  if (count > 1) {
-    if (cause == Cause::kSize) {
-      learned_bytes_ = std::max(built_->header.bytes / 2, kLeastLearned);
-    }
-    (void)commit_boundary({}, {boundary_.first, boundary_.first + count / 2 - 1, false});
+  if (main_->first() <= progress_.cursor()) {
+    main_->move_to(progress_.cursor());  // over what went ahead
+  }
+  if (live_ && live_->first() <= main_->first()) {
+    main_ = std::move(live_);
+    main_->set_live(false);
+    log::info("the backlog is sent: live readings go in order again",
+              {{"lane", lane_name(lane())}, {"cursor", progress_.cursor()}});
+  }
+}
+
+void LaneStream::split(const LanePlan::Clock& now, Next* next) {
+  if (!context_.parts.live_first || context_.held || context_.flush || !main_->answered()) {
     return;
   }
-  if (cause == Cause::kContent && (!accepted_ || refused_in_a_row_ >= kMostRefusedInARow)) {
-    park(text);
+  LaneSender& lead = live_ ? *live_ : *main_;
+  const std::uint64_t end = context_.parts.spool->stats().lanes[index_of(lane())].next_sequence - 1;
+  if (lead.behind() > end) {
     return;
   }
-  Transaction copy;
-  if (parts_.lane != Lane::kDeadLetter) {
-    Result<Transaction> letter = dead_letter(
-        boundary_.first, cause == Cause::kSize ? "larger than the receiver takes" : text);
-    if (!letter) {
-      wait(kStoreRetry, LaneState::kWaiting, letter.error().text());
+  if (live_) {
+    // It jumps to the end of the lane, but not over what one batch holds.
+    if (!live_->is_open() || live_->failing() ||
+        end - live_->first() < context_.parts.limits.rows ||
+        progress_.ahead().size() >= LaneProgress::kMostAhead) {
       return;
     }
-    copy = std::move(*letter);
+  } else if (main_->is_open()) {
+    return;  // all of it may fit into the batch that it closes next
   }
-  log::warn("the receiver takes no batch with this row: it goes as a gap",
-            {{"lane", lane_name(parts_.lane)},
-             {"sequence", boundary_.first},
-             {"bytes", built_->bytes.size()},
-             {"answer", text}});
-  if (commit_boundary(std::move(copy), {boundary_.first, boundary_.last, true}) &&
-      boundary_.refused) {
-    counts_.refused.add(1);
-    refused_in_a_row_ += cause == Cause::kContent ? 1 : 0;
+  const std::optional<MonoTime> since = lead.stored_since(lead.behind(), now.mono);
+  if (!since) {
+    return;
   }
+  const Nanos bound = std::max<Nanos>(2 * context_.parts.limits.every, kLeastBehind);
+  if (now.mono - *since < bound) {
+    next->at = std::min(next->at, *since + bound);
+    return;
+  }
+  if (!live_) {
+    log::info(
+        "readings stay behind: live ones go first from now on",
+        {{"lane", lane_name(lane())}, {"cursor", progress_.cursor()}, {"live_from", end + 1}});
+  }
+  live_ = std::make_unique<LaneSender>(context_, end, true);
 }
 
-// The row as a dead letter; nothing where it has been let go meanwhile.
-Result<Transaction> LaneStream::dead_letter(std::uint64_t sequence, std::string_view why) const {
-  Transaction transaction;
-  const std::unique_ptr<SpoolReader> reader = parts_.spool->read(parts_.lane, sequence);
-  const ReadItem item = HW_TRY(reader->next());
-  if (item == ReadItem::kRow && reader->row().sequence == sequence) {
-    StoredRow row = reader->row().row;
-    const std::string note =
-        fmt::format("uplink: {} {}: {}", lane_name(parts_.lane), sequence, why);
-    row.note = note;
-    transaction.append(Lane::kDeadLetter, reader->row().stream, row);
+Result<Ticket> LaneStream::save(Transaction transaction) {
+  std::string blob;
+  ByteWriter out(blob);
+  std::uint64_t count = 0;
+  const auto put = [&](const LaneSender* sender) {
+    if (sender != nullptr && !sender->is_open()) {
+      ++count;
+      out.put_varint(sender->boundary().first);
+      out.put_varint(sender->boundary().last);
+      out.put_varint(sender->boundary().refused ? 1 : 0);
+    }
+  };
+  put(main_.get());
+  put(live_.get());
+  std::string head;
+  ByteWriter head_out(head);
+  if (count != 0) {
+    head_out.put_varint(kStateVersion);
+    head_out.put_varint(count);
   }
-  return transaction;
+  transaction.state(state_key(), head + blob);
+  if (progress_open_) {
+    transaction.cursor(kUplinkConsumer, lane(), kAllStreams, progress_.cursor());
+    if (ahead_in_log_ || !progress_.ahead().empty()) {
+      transaction.state(ahead_key(kUplinkConsumer, lane()), encode_ahead(progress_.ahead()));
+    }
+  }
+  const Result<Submitted> submitted = context_.parts.spool->submit(transaction);
+  if (!submitted) {
+    context_.trouble.set(submitted.error().text());
+    return submitted.error();
+  }
+  if (std::exchange(progress_open_, false)) {
+    ahead_in_log_ = !progress_.ahead().empty();
+    saved_with_.store(submitted->ticket);
+  }
+  return submitted->ticket;
+}
+
+void LaneStream::delivered(std::uint64_t first, std::uint64_t last) {
+  saved_with_.store(kUnsaved);
+  progress_.add(first, last);
+  progress_open_ = true;
+  if (!main_->failing() && !(live_ && live_->failing())) {
+    context_.trouble.clear();
+  }
+  publish();
+  (void)save({});
+}
+
+void LaneStream::publish() {
+  cursor_.set(progress_.cursor());
+  ahead_.set(progress_.ahead_rows());
+  split_.store(live_ != nullptr, std::memory_order_relaxed);
+  LaneState state = main_->state();
+  if (live_ && (state == LaneState::kIdle || live_->state() == LaneState::kParked)) {
+    state = live_->state();
+  }
+  state_.store(state, std::memory_order_relaxed);
 }
 
 }  // namespace headwater

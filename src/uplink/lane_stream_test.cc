@@ -17,7 +17,12 @@ using testing::IsEmpty;
 
 class LaneStreamTest : public UplinkTest {
  protected:
-  LaneStreamTest() { parts.limits = {10, 1U << 20, seconds(60), seconds(30)}; }
+  LaneStreamTest() {
+    parts.limits.rows = 10;
+    parts.limits.bytes = 1U << 20;
+    parts.limits.every = seconds(60);
+    parts.limits.score_wait = seconds(30);
+  }
   std::uint64_t cursor(Lane lane = Lane::kReadings) const {
     return spool->cursor(kUplinkConsumer, lane, kAllStreams).value_or(0);
   }
@@ -127,6 +132,46 @@ TEST_F(LaneStreamTest, WaitsAsLongAsTheReceiverAsks) {
   pass(seconds(1));
   pump();
   EXPECT_TRUE(target.waiting());
+}
+
+TEST_F(LaneStreamTest, AfterASilenceItTriesAtOnceAndAfterTheThirdTheTargetStartsAnew) {
+  std::size_t restarts = 0;
+  parts.restart = [&] { ++restarts; };
+  add_rows(10);
+  make();
+  for (int round = 0; round < 2; ++round) {
+    for (int i = 0; i < 3; ++i) {
+      pump();
+      ASSERT_TRUE(target.waiting());
+      EXPECT_EQ(restarts, static_cast<std::size_t>(round));
+      target.answer(Receipt::kRetry, {}, true);
+    }
+    EXPECT_EQ(restarts, static_cast<std::size_t>(round) + 1);
+  }
+  EXPECT_EQ(stream->counts().silences.get(), 6U);
+  pump();
+  target.answer(Receipt::kRetry, {}, true);
+  pump();
+  target.answer(Receipt::kRetry);
+  clock.mono = pump().at;
+  for (int i = 0; i < 2; ++i) {
+    pump();
+    target.answer(Receipt::kRetry, {}, true);
+  }
+  EXPECT_EQ(restarts, 2U) << "an answer in between: not silent for three in succession";
+}
+
+TEST_F(LaneStreamTest, WhatWasOnItsWayGoesAgainAfterTheTargetWasClosed) {
+  add_rows(10);
+  make();
+  pump();
+  target.close();
+  stream->give_up();
+  pump();
+  EXPECT_THAT(target.sent, ElementsAre("1-10", "1-10"));
+  target.answer(Receipt::kStored);
+  pump();
+  EXPECT_EQ(cursor(), 10U);
 }
 
 TEST_F(LaneStreamTest, ParksAndKeepsEverything) {

@@ -10,12 +10,19 @@
 
 namespace headwater {
 
+enum class UplinkOrder : std::uint8_t { kLiveFirst, kStrict };
+
+template <>
+inline constexpr auto config::kEnumNames<UplinkOrder> = config::enum_names<UplinkOrder>(
+    {{"live_first", UplinkOrder::kLiveFirst}, {"strict", UplinkOrder::kStrict}});
+
 struct UplinkOptions {
   std::vector<std::string> lanes = {"alerts", "readings", "dead_letter"};
   config::Duration every = std::chrono::seconds(60);
   std::size_t max_rows = 10'000;
   config::ByteSize max_bytes{std::uint64_t{4} << 20};
   std::string budget;
+  UplinkOrder order = UplinkOrder::kLiveFirst;
   int compression_level = 3;
   config::Duration score_wait = std::chrono::seconds(30);
   config::Duration max_backoff = std::chrono::seconds(60);
@@ -55,6 +62,12 @@ inline constexpr auto config::kSchema<UplinkOptions> = config::schema<UplinkOpti
                    .doc = "Bytes per second that all lanes but alerts may take; no limit if not "
                           "given. Alerts are exempt.",
                    .example = "256KiB/s"}),
+    config::field(
+        &UplinkOptions::order,
+        {.name = "order",
+         .doc = "What goes first where rows have stayed behind. `live_first`: rows that come in go "
+                "on time, and the backlog behind them in what they leave of the budget. `strict`: "
+                "the oldest. Alerts go before either."}),
     config::field(&UplinkOptions::compression_level, {.name = "compression_level",
                                                       .doc = "zstd's, from fast (1) to small (19).",
                                                       .min = 1,
@@ -145,11 +158,12 @@ inline constexpr auto config::kSchema<HttpTargetOptions> = config::schema<HttpTa
                   {.name = "timeout",
                    .doc = "Longest time of one request: a slow link needs it.",
                    .min = std::chrono::milliseconds(1)}),
-    config::field(&HttpTargetOptions::stall,
-                  {.name = "stall",
-                   .doc = "A request on which no byte moves for so long is given up and tried "
-                          "again; in whole seconds.",
-                   .min = std::chrono::seconds(1)}),
+    config::field(
+        &HttpTargetOptions::stall,
+        {.name = "stall",
+         .doc = "A request on which no byte moves for so long is given up and sent again at "
+                "once, on a new connection.",
+         .min = std::chrono::milliseconds(100)}),
     config::field(&HttpTargetOptions::max_retry_after,
                   {.name = "max_retry_after",
                    .doc = "Longest wait that a Retry-After of the receiver is granted.",

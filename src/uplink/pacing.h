@@ -42,39 +42,53 @@ class Backoff {
 };
 
 // A token bucket that lends: a batch goes when the bucket is not in debt, whatever its size, and
-// the next ones wait until its bytes are paid. It holds at most one second's worth.
+// the next ones wait until its bytes are paid. It holds at most a quarter of a second's worth, so
+// that what was saved while idle is no burst.
+//
+// Live rows do not wait for the debt of others, only for their own: they use the limit first, and
+// what they leave is for the rest. Over time all of it together keeps to the limit.
 class Pacer {
  public:
+  enum class Class : std::uint8_t { kLive, kBacklog };
+
   // 0: no limit.
   explicit Pacer(std::uint64_t bytes_per_second) : rate_(static_cast<double>(bytes_per_second)) {}
 
   // How long from `now` until something may go; 0: at once.
-  Nanos wait(MonoTime now) {
+  Nanos wait(MonoTime now, Class pace = Class::kBacklog) {
     if (rate_ <= 0) {
       return Nanos{0};
     }
     refill(now);
-    return balance_ >= 0 ? Nanos{0} : Nanos{static_cast<std::int64_t>(-balance_ / rate_ * 1e9) + 1};
+    const double balance = pace == Class::kLive ? live_ : all_;
+    return balance >= 0 ? Nanos{0} : Nanos{static_cast<std::int64_t>(-balance / rate_ * 1e9) + 1};
   }
-  void take(MonoTime now, std::uint64_t bytes) {
+  void take(MonoTime now, std::uint64_t bytes, Class pace = Class::kBacklog) {
     if (rate_ > 0) {
       refill(now);
-      balance_ -= static_cast<double>(bytes);
+      all_ -= static_cast<double>(bytes);
+      live_ -= pace == Class::kLive ? static_cast<double>(bytes) : 0;
     }
   }
 
  private:
+  static constexpr double kMostSavedSeconds = 0.25;
+
   void refill(MonoTime now) {
+    const double most = rate_ * kMostSavedSeconds;
     if (at_.ns == 0) {
       at_ = now;
-      balance_ = rate_;
+      all_ = live_ = most;
     }
-    balance_ = std::min(rate_, balance_ + rate_ * static_cast<double>((now - at_).count()) * 1e-9);
+    const double more = rate_ * static_cast<double>((now - at_).count()) * 1e-9;
+    all_ = std::min(most, all_ + more);
+    live_ = std::min(most, live_ + more);
     at_ = now;
   }
 
   double rate_;
-  double balance_ = 0;
+  double all_ = 0;   // what may go, of every class
+  double live_ = 0;  // what live rows may take of it
   MonoTime at_;
 };
 

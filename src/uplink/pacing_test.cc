@@ -53,17 +53,47 @@ TEST(Pacer, KeepsTheRateOverTime) {
     pacer.take(now, 2500);
     sent += 2500;
   }
-  // One second's worth at the beginning, and one batch that is not paid at the end.
+  // What was saved at the beginning, and one batch that is not paid at the end.
   EXPECT_GE(sent, 100'000U);
-  EXPECT_LE(sent, 100'000U + 1000U + 2500U);
+  EXPECT_LE(sent, 100'000U + 250U + 2500U);
 }
 
-TEST(Pacer, SavesNoMoreThanASecondsWorthWhileIdle) {
+TEST(Pacer, SavesNoMoreThanAQuarterOfASecondsWorthWhileIdle) {
   Pacer pacer(1000);
   EXPECT_EQ(pacer.wait({1}), Nanos{0});
   const MonoTime later{seconds(3600).count() * 1'000'000'000LL};
   pacer.take(later, 3000);
-  EXPECT_NEAR(static_cast<double>(pacer.wait(later).count()), 2e9, 1e6);
+  EXPECT_NEAR(static_cast<double>(pacer.wait(later).count()), 2.75e9, 1e6);
+}
+
+// Half of the limit in live batches of 100 bytes, the rest of it for batches of 3,000.
+TEST(Pacer, LiveRowsGoOnTimeAndAllTogetherKeepToTheRate) {
+  Pacer pacer(1000);
+  const MonoTime begin{1'000'000'000};
+  std::uint64_t live = 0;
+  std::uint64_t backlog = 0;
+  for (Nanos at{0}; at < seconds(100); at += milliseconds(10)) {
+    const MonoTime now = begin + at;
+    if (at % milliseconds(200) == Nanos{0}) {
+      EXPECT_EQ(pacer.wait(now, Pacer::Class::kLive), Nanos{0});
+      pacer.take(now, 100, Pacer::Class::kLive);
+      live += 100;
+    }
+    if (pacer.wait(now) == Nanos{0}) {
+      pacer.take(now, 3000);
+      backlog += 3000;
+    }
+  }
+  EXPECT_EQ(live, 50'000U);
+  EXPECT_NEAR(static_cast<double>(live + backlog), 100'000.0, 3'500.0);
+}
+
+TEST(Pacer, LiveRowsKeepToTheRateToo) {
+  Pacer pacer(1000);
+  const MonoTime now{1'000'000'000};
+  pacer.take(now, 2250, Pacer::Class::kLive);
+  EXPECT_NEAR(static_cast<double>(pacer.wait(now, Pacer::Class::kLive).count()), 2e9, 1e6);
+  EXPECT_NEAR(static_cast<double>(pacer.wait(now).count()), 2e9, 1e6);
 }
 
 }  // namespace

@@ -28,6 +28,9 @@ struct TargetAnswer {
   Receipt receipt = Receipt::kRetry;
   Nanos retry_after{};  // what the receiver asks for; 0: nothing
   std::string text;     // when not stored: what is wrong, in words
+  // With kRetry: it was connected, and nothing came or went any more. The target uses a new
+  // connection for the next batch.
+  bool silent = false;
 };
 
 class UplinkTarget {
@@ -36,10 +39,10 @@ class UplinkTarget {
 
   virtual ~UplinkTarget() = default;
 
-  // Before the first send().
+  // Before the first send(), and again after close().
   virtual Status start(io::Loop& loop) = 0;
   // Calls `done` once, from the loop and never from within send(). `batch` lives until then, or
-  // until close(). Several batches of different lanes may be on their way at once.
+  // until close(). Several batches may be on their way at once.
   virtual void send(const EncodedBatch& batch, Done done) = 0;
   // Gives up what is on its way; no `done` is called any more.
   virtual void close() = 0;

@@ -1,10 +1,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <mutex>
 #include <optional>
+#include <thread>
 
 #include "columnar/batch_writer.h"
 #include "config/load.h"
@@ -141,6 +146,10 @@ class HttpTarget : public testing::Test {
                          [this](http::Request&& request, http::Responder responder) {
                            const std::lock_guard lock(mutex);
                            requests.push_back(std::move(request));
+                           if (keep_silent) {
+                             unanswered.push_back(std::move(responder));
+                             return;
+                           }
                            http::Response response;
                            response.status = status;
                            response.headers = answer_headers;
@@ -164,8 +173,10 @@ class HttpTarget : public testing::Test {
     return send(batch_of(1, 3)).receipt;
   }
 
-  std::mutex mutex;  // guards status, answer_headers, requests
+  std::mutex mutex;  // guards what follows, up to the server
   int status = 200;
+  bool keep_silent = false;
+  std::vector<http::Responder> unanswered;
   http::Fields answer_headers;
   std::vector<http::Request> requests;
   std::unique_ptr<http::Server> server;
@@ -201,7 +212,7 @@ TEST_F(HttpTarget, TellsWhatAnAnswerMeans) {
   for (const int stored : {200, 201, 204}) {
     EXPECT_EQ(receipt_of(stored), Receipt::kStored) << stored;
   }
-  for (const int again : {408, 425, 429, 500, 502, 503, 504}) {
+  for (const int again : {408, 409, 425, 429, 500, 502, 503, 504}) {
     EXPECT_EQ(receipt_of(again), Receipt::kRetry) << again;
   }
   for (const int parked : {301, 307, 401, 403, 404, 405, 407, 415}) {
@@ -227,6 +238,92 @@ TEST_F(HttpTarget, AReceiverThatIsNotThereIsTriedAgain) {
   const TargetAnswer answer = send(batch_of(1, 1));
   EXPECT_EQ(answer.receipt, Receipt::kRetry);
   EXPECT_FALSE(answer.text.empty());
+}
+
+// Listens, and lets `serve(fd)` have the first connection; without it, nobody ever answers.
+class Door {
+ public:
+  explicit Door(std::function<void(int)> serve = {}) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    EXPECT_EQ(bind(fd_, reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(listen(fd_, 8), 0);
+    EXPECT_EQ(getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size), 0);
+    port_ = ntohs(address.sin_port);
+    if (serve) {
+      thread_ = std::thread([this, serve = std::move(serve)] {
+        const int accepted = accept(fd_, nullptr, nullptr);
+        serve(accepted);
+        ::close(accepted);
+      });
+    }
+  }
+  ~Door() {
+    if (thread_.joinable()) {
+      thread_.join();
+    }
+    ::close(fd_);
+  }
+  std::string address() const { return fmt::format("127.0.0.1:{}", port_); }
+
+ private:
+  int fd_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int port_ = 0;
+  std::thread thread_;
+};
+
+TEST_F(HttpTarget, AReceiverThatAcceptsAndStaysSilentIsGivenUp) {
+  const Door door;
+  const std::string good = options.url;
+  options.url = "http://" + door.address() + "/in";
+  options.stall = std::chrono::milliseconds(200);
+  const TargetAnswer answer = send(batch_of(1, 1));
+  EXPECT_EQ(answer.receipt, Receipt::kRetry);
+  EXPECT_TRUE(answer.silent);
+  EXPECT_EQ(answer.text, "nothing moved for 200ms");
+  options.url = good;
+  EXPECT_FALSE(send(batch_of(1, 1)).silent);
+}
+
+TEST_F(HttpTarget, AfterASilenceItTakesANewConnectionAndStartsAnew) {
+  options.stall = std::chrono::milliseconds(200);
+  {
+    const std::lock_guard lock(mutex);
+    keep_silent = true;
+  }
+  EXPECT_TRUE(send(batch_of(1, 1)).silent);
+  {
+    const std::lock_guard lock(mutex);
+    keep_silent = false;
+  }
+  EXPECT_EQ(headwater::send(*target, *loop, batch_of(1, 1)).receipt, Receipt::kStored);
+  target->close();
+  ASSERT_TRUE(target->start(*loop).ok());
+  EXPECT_EQ(headwater::send(*target, *loop, batch_of(1, 1)).receipt, Receipt::kStored);
+}
+
+TEST_F(HttpTarget, AReceiverThatIsNotThereIsNotSilent) {
+  server.reset();
+  EXPECT_FALSE(send(batch_of(1, 1)).silent);
+}
+
+TEST_F(HttpTarget, AProxyThatWantsALoginParks) {
+  const Door proxy([](int fd) {
+    std::array<char, 4096> request{};
+    EXPECT_GT(read(fd, request.data(), request.size()), 0);
+    const std::string_view answer =
+        "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
+    EXPECT_EQ(write(fd, answer.data(), answer.size()), static_cast<ssize_t>(answer.size()));
+  });
+  setenv("no_proxy", "", 1);
+  setenv("https_proxy", ("http://" + proxy.address()).c_str(), 1);
+  options.url = "https://hub.invalid/in";
+  const TargetAnswer answer = send(batch_of(1, 1));
+  unsetenv("https_proxy");
+  EXPECT_EQ(answer.receipt, Receipt::kPark);
+  EXPECT_THAT(answer.text, HasSubstr("the proxy wants a login"));
 }
 
 // What the config says about an `uplink:`; "" when it is good.

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <deque>
 #include <memory>
 #include <string>
@@ -45,32 +46,57 @@ inline std::string contents(const EncodedBatch& batch) {
   }
 }
 
+// Of one lane: at most `most_open` batches are on their way at once.
 class FakeTarget final : public UplinkTarget {
  public:
   Status start(io::Loop&) override { return {}; }
   void send(const EncodedBatch& batch, Done done) override {
-    EXPECT_EQ(open_, nullptr) << "one batch of a lane at a time";
+    EXPECT_LT(open_.size(), most_open);
     sent.push_back(fmt::format("{}-{}", batch.header.first, batch.header.last));
     on_send(batch.header);
     bodies.push_back(contents(batch));
     bytes += batch.bytes.size();
-    open_ = std::move(done);
+    open_.push_back({sent.back(), bodies.back(), std::move(done)});
   }
-  void close() override {}
+  void close() override { open_.clear(); }
 
-  bool waiting() const { return open_ != nullptr; }
-  void answer(Receipt receipt, Nanos retry_after = {}) {
-    ASSERT_NE(open_, nullptr) << "nothing was sent";
-    std::exchange(open_, nullptr)({receipt, retry_after, "told so"});
+  bool waiting() const { return !open_.empty(); }
+  // The oldest that has no answer.
+  const std::string& body() const { return open_.front().body; }
+  std::vector<std::string> on_the_way() const {
+    std::vector<std::string> names;
+    for (const Open& one : open_) {
+      names.push_back(one.name);
+    }
+    return names;
+  }
+  void answer(Receipt receipt, Nanos retry_after = {}, bool silent = false) {
+    ASSERT_FALSE(open_.empty()) << "nothing was sent";
+    const Done done = std::move(open_.front().done);
+    open_.pop_front();
+    done({receipt, retry_after, "told so", silent});
+  }
+  void answer(std::string_view name, Receipt receipt) {
+    const auto found =
+        std::find_if(open_.begin(), open_.end(), [&](const Open& one) { return one.name == name; });
+    ASSERT_NE(found, open_.end()) << name << " is not on its way";
+    std::rotate(open_.begin(), found, found + 1);
+    answer(receipt);
   }
 
+  std::size_t most_open = 1;
   std::function<void(const BatchHeader&)> on_send = [](const BatchHeader&) {};
   std::vector<std::string> sent;    // "1-10" of each attempt
   std::vector<std::string> bodies;  // contents() of each
   std::uint64_t bytes = 0;
 
  private:
-  Done open_;
+  struct Open {
+    std::string name;
+    std::string body;
+    Done done;
+  };
+  std::deque<Open> open_;
 };
 
 class UplinkTest : public testing::Test {
@@ -88,6 +114,7 @@ class UplinkTest : public testing::Test {
     stream.reset();
     spool.reset();
     target = FakeTarget();
+    target.most_open = parts.live_first ? 2 : 1;
     disk.restart_process();
     open();
   }
@@ -139,9 +166,15 @@ class UplinkTest : public testing::Test {
     target.on_send = [this](const BatchHeader& header) {
       const std::string blob = spool->state("uplink/batch/" + header.lane);
       ByteReader in(blob);
-      EXPECT_EQ(in.get_varint(), 1U);
-      EXPECT_EQ(in.get_varint(), header.first);
-      EXPECT_EQ(in.get_varint(), header.last);
+      EXPECT_EQ(in.get_varint(), 2U);
+      bool there = false;
+      for (std::uint64_t count = in.get_varint(); count > 0; --count) {
+        const std::uint64_t first = in.get_varint();
+        const std::uint64_t last = in.get_varint();
+        (void)in.get_varint();
+        there = there || (first == header.first && last == header.last);
+      }
+      EXPECT_TRUE(there && in.ok()) << header.first << "-" << header.last;
     };
     stream = std::make_unique<LaneStream>(parts);
     return *stream;
@@ -150,11 +183,11 @@ class UplinkTest : public testing::Test {
   LaneStream::Next pump() {
     LaneStream::Next next;
     for (int i = 0; i < 1000; ++i) {
+      const Ticket before = spool->committed();
       next = stream->pump(clock);
-      if (target.waiting()) {
+      if (target.on_the_way().size() == target.most_open) {
         return next;
       }
-      const Ticket before = spool->committed();
       commit();
       if (!next.again && spool->committed() == before) {
         return next;

@@ -14,6 +14,7 @@ namespace {
 
 constexpr MonoTime kNever{std::numeric_limits<std::int64_t>::max()};
 constexpr Nanos kTickEvery = std::chrono::seconds(1);
+constexpr Nanos kStartRetry = std::chrono::seconds(1);
 constexpr Nanos kQuietCheckEvery = std::chrono::milliseconds(20);
 
 }  // namespace
@@ -41,9 +42,12 @@ Result<std::unique_ptr<Uplink>> Uplink::create(Parts parts) {
     stream.target = uplink->target_.get();
     stream.pacer = alerts ? nullptr : &uplink->pacer_;
     stream.lane = lane;
+    stream.live_first = !alerts && options.order == UplinkOrder::kLiveFirst;
     stream.edge_id = parts.edge_id;
-    stream.limits = {options.max_rows, options.max_bytes.bytes, alerts ? Nanos{0} : options.every,
-                     options.score_wait};
+    stream.limits.rows = options.max_rows;
+    stream.limits.bytes = options.max_bytes.bytes;
+    stream.limits.every = alerts ? Nanos{0} : Nanos{options.every};
+    stream.limits.score_wait = options.score_wait;
     stream.scored = parts.scored;
     stream.compression_level = options.compression_level;
     stream.backoff.base = std::min(stream.backoff.base, options.max_backoff);
@@ -51,6 +55,7 @@ Result<std::unique_ptr<Uplink>> Uplink::create(Parts parts) {
     stream.park_every = options.park_every;
     stream.seed = random();
     stream.wake = [up = uplink.get()] { up->pump_soon(); };
+    stream.restart = [up = uplink.get()] { up->restart_due_ = true; };
     uplink->streams_.push_back(std::make_unique<LaneStream>(std::move(stream)));
     parts.spool->deliver_to(kUplinkConsumer, lane);
   }
@@ -91,6 +96,10 @@ bool Uplink::round() {
   due_ = false;
   woken_.store(false);  // before the streams look at what is committed
   last_pump_ = io::mono_now();
+  if (restart_due_ && !restart_target()) {
+    arm(last_pump_ + kStartRetry);
+    return false;
+  }
   const LanePlan::Clock now{last_pump_, io::wall_now()};
   MonoTime at = kNever;
   for (const std::unique_ptr<LaneStream>& stream : streams_) {
@@ -102,6 +111,21 @@ bool Uplink::round() {
     arm(std::max(at, last_pump_ + std::chrono::milliseconds(1)));
   }
   return due_;
+}
+
+// Not from within an answer of the target: here.
+bool Uplink::restart_target() {
+  target_->close();
+  for (const std::unique_ptr<LaneStream>& stream : streams_) {
+    stream->give_up();
+  }
+  if (Status started = target_->start(*loop_); !started) {
+    log::warn("the target does not start", {{"to", where_}, {"error", started.error().text()}});
+    return false;
+  }
+  restart_due_ = false;
+  restarts_.add(1);
+  return true;
 }
 
 void Uplink::arm(MonoTime at) {

@@ -53,6 +53,8 @@ class Uplink {
   bool settled() const;
 
   const std::string& where() const { return where_; }
+  // How often the target was closed and started anew because its receiver stayed silent.
+  std::uint64_t restarts() const { return restarts_.get(); }
   // In the order of the config's lanes, alerts first. They live as long as this.
   const std::vector<std::unique_ptr<LaneStream>>& streams() const { return streams_; }
 
@@ -60,6 +62,7 @@ class Uplink {
   explicit Uplink(std::unique_ptr<io::Loop> loop, std::uint64_t budget);
   bool round();
   void tick();
+  bool restart_target();
   void arm(MonoTime at);
   void pump_soon();
   void wait_until_quiet(std::promise<void>& quiet, MonoTime until);
@@ -74,6 +77,8 @@ class Uplink {
 
   std::atomic<bool> woken_{false};
   bool due_ = true;  // pump in this round
+  bool restart_due_ = false;
+  Count restarts_;
   MonoTime last_pump_;
   MonoTime armed_for_;
   io::TimerId timer_ = 0;

@@ -208,11 +208,12 @@ class Proxy:
 class Answer:
     """What a Receiver does with one request: a status, or one of the ways in which a link or server dies."""
 
-    def __init__(self, status=200, headers=(), store=None, cut=None, until=None):
+    def __init__(self, status=200, headers=(), store=None, cut=None, until=None, patience=60):
         self.status, self.headers = status, dict(headers)
         self.store = status < 300 if store is None else store
         self.cut = cut        # bytes of the answer that go out before it closes; None: all
-        self.until = until    # an Event to wait for before it answers
+        self.until = until    # an Event to wait for before it answers, `patience` seconds at most
+        self.patience = patience
 
 
 OK = Answer()
@@ -230,7 +231,7 @@ class Receiver:
         self.attempts = []       # (lane, first, last, stored or why not)
         self.lines = {}          # lane -> {sequence: line of a row}
         self.gaps = {}           # lane -> [gap]
-        self.upto = {}           # (spool, lane) -> last sequence received; the edge sends a lane in order
+        self.had = {}            # (spool, lane) -> sequences received, as a row or in a gap
         self.problems = []
         self._lock = threading.Lock()
         self._number = 0
@@ -301,7 +302,7 @@ class Receiver:
         if self.token is not None and request.headers.get("Authorization") != f"Bearer {self.token}":
             answer = Answer(401)
         if answer.until is not None:
-            answer.until.wait(60)
+            answer.until.wait(answer.patience)
         key = header["lane"], header["first"], header["last"]
         with self._lock:
             self.attempts.append((*key, "stored" if answer.store else answer.status))
@@ -324,8 +325,7 @@ class Receiver:
             check(fields[f"Headwater-{name.capitalize()}"] == str(header[name]), name)
         check(fields["Content-Type"] == "application/vnd.headwater.batch; version=1", "media type")
         lane, key = header["lane"], (header["spool"], header["lane"])
-        upto = self.upto.get(key, 0)
-        check(header["first"] <= upto + 1, f"out of order behind {upto}")
+        had = self.had.setdefault(key, set())
         next_, rows = header["first"], 0
         for line in unpack(payload):
             gap = line.get("gap")
@@ -333,21 +333,26 @@ class Receiver:
             check(first == next_, f"hole at {next_}")
             next_ = last + 1
             rows += gap is None
-            if last <= upto:
+            new = [n for n in range(first, last + 1) if n not in had]
+            if not new:
                 continue
+            had.update(new)
             if gap:
-                check(first > upto, "a gap over rows that were stored")
+                check(len(new) == last - first + 1, "a gap over rows that were stored")
                 self.gaps.setdefault(lane, []).append(gap)
             else:
                 self.lines.setdefault(lane, {})[line["seq"]] = line
         check(next_ == header["last"] + 1, "lines end early")
         check(rows == header["rows"], "rows")
-        self.upto[key] = max(upto, header["last"])
 
     def rows(self, lane):
         """Row lines in the order of sequence."""
         with self._lock:
             return [line for _, line in sorted(self.lines.get(lane, {}).items())]
+
+    def sequences(self, lane):
+        with self._lock:
+            return set(self.lines.get(lane, {}))
 
     def count(self, lane):
         with self._lock:

@@ -194,6 +194,69 @@ class Http(Case):
             release.set()
             self.arrived(receiver, edge)
 
+    def behind(self, receiver, edge, rows):
+        """`rows` readings that are older than what `live_first` suffers, while the receiver is away."""
+        self.publish(edge, rows)
+        wait_for("old", lambda: lane(edge, "readings")["oldest_pending_s"] > 2.5)
+
+    def test_live_readings_go_in_front_of_a_backlog(self):
+        receiver = Receiver(lambda _, header: Answer(until=threading.Event(), patience=0.1 * (header["last"] <= 1000)))
+        with Edge(config(to(receiver))) as edge:
+            self.behind(receiver, edge, 1000)
+            with receiver:
+                wait_for("split", lambda: lane(edge, "readings")["live_first"])
+                self.publish(edge, 50)
+                wait_for("live ones", lambda: 1050 in receiver.sequences("readings"))
+                self.assertLess(receiver.count("readings"), 1050, "the backlog is behind them")
+                status = lane(edge, "readings")
+                self.assertGreater(status["pending"], 0)
+                metrics = edge.get("health", "/metrics")[1]
+                self.assertRegex(metrics, 'headwater_uplink_live_rows_total{lane="readings"} [1-9]')
+                edge.kill()                         # what went ahead is known after it
+                edge.start()
+                self.arrived(receiver, edge)
+                self.assertEqual(lane(edge, "readings")["ahead"], 0)
+                self.assertFalse(lane(edge, "readings")["live_first"])
+                stored = [a[:3] for a in receiver.attempts if a[0] == "readings" and a[3] == "stored"]
+                self.assertGreater([first for _, first, _ in stored].index(min(f for _, f, _ in stored if f > 1000)), 0)
+                edge.stop()
+
+    def test_strict_order_sends_the_oldest_first(self):
+        receiver = Receiver()
+        with Edge(config(to(receiver, "order: strict"))) as edge:
+            self.behind(receiver, edge, 1000)
+            with receiver:
+                self.publish(edge, 50)
+                self.arrived(receiver, edge)
+                firsts = [a[1] for a in receiver.attempts if a[0] == "readings"]
+                self.assertEqual(firsts, sorted(firsts))
+            edge.stop()
+
+    def test_a_receiver_that_stays_silent_is_reconnected_and_then_started_anew(self):
+        never = threading.Event()
+        self.addCleanup(never.set)
+        silent = [3]        # attempts on readings that get no answer
+
+        def behave(_, header):
+            if header["lane"] == "readings" and silent[0] > 0:
+                silent[0] -= 1
+                return Answer(200, store=False, until=never)
+            return OK
+        with Receiver(behave) as receiver, Edge(config(to(receiver, "stall: 1s"))) as edge:
+            self.publish(edge, 10)
+            wait_for("the last silence", lambda: silent[0] == 0)
+            began = time.monotonic()
+            self.arrived(receiver, edge)
+            self.assertLess(time.monotonic() - began, 4, "goes on at once when the receiver does")
+            self.assertEqual(lane(edge, "readings")["silences"], 3)
+            self.assertEqual(edge.status()["uplink"]["restarts"], 1)
+            metrics = edge.get("health", "/metrics")[1]
+            self.assertIn('headwater_uplink_silences_total{lane="readings"} 3\n', metrics)
+            self.assertIn("headwater_uplink_restarts_total 1\n", metrics)
+            self.assertEqual(sum("trying a new connection" in line for line in edge.log), 2)
+            self.assertEqual(sum("started anew" in line for line in edge.log), 1)
+            edge.stop()
+
     def test_a_receiver_that_falls_silent_is_given_up(self):
         never = threading.Event()
         self.addCleanup(never.set)

@@ -7,12 +7,18 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
+#include <array>
 #include <set>
+#include <string>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 namespace headwater::http {
 namespace {
+
+constexpr long kProxyWantsLogin = 407;
+constexpr Nanos kMostStallLook = std::chrono::seconds(1);
 
 struct Curl {
   decltype(&curl_global_init) global_init = nullptr;
@@ -92,6 +98,7 @@ class CurlPosts final : public Posts {
       loop_.unwatch(fd);
     }
     loop_.cancel(timer_);
+    loop_.cancel(stall_timer_);
   }
 
   Status post(Post request, Done done) override {
@@ -112,7 +119,9 @@ class CurlPosts final : public Posts {
       free(easy, *made);
       return Error::unavailable("libcurl took no request ({})", static_cast<int>(added));
     }
+    made->moved_at = io::mono_now();
     open_.emplace(easy, std::move(made));
+    watch_for_stalls();
     return {};
   }
 
@@ -123,6 +132,8 @@ class CurlPosts final : public Posts {
     curl_slist* headers = nullptr;
     std::size_t answer_bytes = 0;
     bool cut = false;
+    std::uint64_t moved = 0;  // bytes either way, when last looked at
+    MonoTime moved_at;        // when that changed
     std::array<char, CURL_ERROR_SIZE> error{};
   };
 
@@ -135,10 +146,10 @@ class CurlPosts final : public Posts {
     set(CURLOPT_NOSIGNAL, 1L);
     set(CURLOPT_TIMEOUT_MS, std::max(1L, static_cast<long>(options_.timeout.count() / 1'000'000)));
     if (options_.stall > Nanos{0}) {
-      set(CURLOPT_LOW_SPEED_LIMIT, 1L);
-      set(CURLOPT_LOW_SPEED_TIME,
-          std::max(1L, static_cast<long>(options_.stall.count() / 1'000'000'000)));
+      set(CURLOPT_CONNECTTIMEOUT_MS,
+          std::max(1L, static_cast<long>(options_.stall.count() / 1'000'000)));
     }
+    set(CURLOPT_FRESH_CONNECT, request.post.fresh ? 1L : 0L);
     set(CURLOPT_POST, 1L);
     set(CURLOPT_POSTFIELDS, request.post.body.data());
     set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.post.body.size()));
@@ -221,6 +232,56 @@ class CurlPosts final : public Posts {
     }
   }
 
+  // curl's own limit (LOW_SPEED_TIME) looks at an average of seconds.
+  void watch_for_stalls() {
+    if (options_.stall <= Nanos{0} || stall_timer_ != 0 || open_.empty()) {
+      return;
+    }
+    stall_timer_ = loop_.after(std::min<Nanos>(options_.stall / 4, kMostStallLook), [this] {
+      stall_timer_ = 0;
+      give_up_stalled();
+      watch_for_stalls();
+    });
+  }
+
+  void give_up_stalled() {
+    const MonoTime now = io::mono_now();
+    std::vector<CURL*> stalled;
+    for (const auto& [easy, request] : open_) {
+      const std::uint64_t moved = moved_bytes(easy);
+      if (moved != request->moved) {
+        request->moved = moved;
+        request->moved_at = now;
+      } else if (now - request->moved_at >= options_.stall) {
+        stalled.push_back(easy);
+      }
+    }
+    for (CURL* const easy : stalled) {
+      const std::string text = "nothing moved for " + format_duration(options_.stall);
+      text.copy(open_.at(easy)->error.data(), CURL_ERROR_SIZE - 1);
+      finish(easy, CURLE_OPERATION_TIMEDOUT);
+    }
+  }
+
+  std::uint64_t moved_bytes(CURL* easy) const {
+    curl_off_t up = 0;
+    curl_off_t down = 0;
+    long head = 0;
+    curl_.easy_getinfo(easy, CURLINFO_SIZE_UPLOAD_T, &up);
+    curl_.easy_getinfo(easy, CURLINFO_SIZE_DOWNLOAD_T, &down);
+    curl_.easy_getinfo(easy, CURLINFO_HEADER_SIZE, &head);
+    return static_cast<std::uint64_t>(up + down + head);
+  }
+
+  // Over a new connection or one that was kept.
+  bool was_connected(CURL* easy) const {
+    curl_off_t made = 0;
+    curl_off_t used = 0;
+    curl_.easy_getinfo(easy, CURLINFO_CONNECT_TIME_T, &made);
+    curl_.easy_getinfo(easy, CURLINFO_PRETRANSFER_TIME_T, &used);
+    return made > 0 || used > 0;
+  }
+
   void finish(CURL* easy, CURLcode code) {
     const auto found = open_.find(easy);
     const std::unique_ptr<Request> request = std::move(found->second);
@@ -229,11 +290,19 @@ class CurlPosts final : public Posts {
     curl_.easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
     curl_off_t retry_after = 0;
     curl_.easy_getinfo(easy, CURLINFO_RETRY_AFTER, &retry_after);
+    const bool connected = was_connected(easy);
     curl_.multi_remove_handle(multi_, easy);
     Answer answer;
     answer.status = static_cast<int>(status);
     answer.whole = code == CURLE_OK || (code == CURLE_WRITE_ERROR && request->cut);
+    long tunnel = 0;  // what a proxy said to CONNECT
+    curl_.easy_getinfo(easy, CURLINFO_HTTP_CONNECTCODE, &tunnel);
+    if (!answer.whole && tunnel == kProxyWantsLogin) {
+      answer.status = static_cast<int>(tunnel);
+      answer.whole = true;
+    }
     answer.hopeless = code == CURLE_URL_MALFORMAT;
+    answer.silent = code == CURLE_OPERATION_TIMEDOUT && connected;
     answer.retry_after = std::chrono::seconds(std::clamp<curl_off_t>(retry_after, 0, 1'000'000));
     if (!answer.whole) {
       answer.error = request->error[0] != '\0' ? request->error.data() : curl_.easy_strerror(code);
@@ -249,6 +318,7 @@ class CurlPosts final : public Posts {
   std::unordered_map<CURL*, std::unique_ptr<Request>> open_;
   std::set<int> watched_;
   io::TimerId timer_ = 0;
+  io::TimerId stall_timer_ = 0;
 };
 
 }  // namespace

@@ -24,19 +24,22 @@ struct Post {
   std::string url;
   std::vector<std::string> headers;  // "Name: value"
   std::string_view body;             // must live until the answer or the end of Posts
+  bool fresh = false;                // on a new connection, not on one that was kept
 };
 
 struct Answer {
   int status = 0;         // 0: none came
   bool whole = false;     // the answer came to its end, or was cut by us because it is large
   bool hopeless = false;  // no such request can ever be sent (its URL is wrong)
+  bool silent = false;    // it was connected, and its time was up: `stall` or `timeout`
   Nanos retry_after{};    // 0: the receiver did not say
   std::string error;      // in words, when not whole
 };
 
 struct PostOptions {
   Nanos timeout = std::chrono::seconds(10);  // of a whole request
-  Nanos stall{};   // gives up when no byte moves for about so long; whole seconds, 0: no limit
+  // Gives up when no byte moves, or no connection comes about, for so long. 0: no limit.
+  Nanos stall{};
   std::string ca;  // PEM file; "": the system's
   std::string certificate;
   std::string key;
