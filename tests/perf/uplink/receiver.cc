@@ -77,7 +77,8 @@ void take(int fd, Connection& connection, const char* data, std::size_t size) {
       connection.head.resize(end + 4);
       connection.bytes = connection.head.size();
       connection.in_body = true;
-      connection.body_left = std::strtoull(field(connection.head, "Content-Length").c_str(), nullptr, 10);
+      connection.body_left =
+          std::strtoull(field(connection.head, "Content-Length").c_str(), nullptr, 10);
       data += used;
       size -= used;
     }
@@ -96,7 +97,8 @@ int main() {
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t length = sizeof address;
   if (door < 0 || bind(door, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
-      listen(door, 64) != 0 || getsockname(door, reinterpret_cast<sockaddr*>(&address), &length) != 0) {
+      listen(door, 64) != 0 ||
+      getsockname(door, reinterpret_cast<sockaddr*>(&address), &length) != 0) {
     std::perror("listen");
     return 1;
   }
