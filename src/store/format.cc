@@ -94,7 +94,7 @@ Result<SegmentHeader> decode_segment_header(std::string_view page) {
 void encode(const FrameHeader& header, char* to) {
   std::memset(to, 0, kFrameHeaderBytes);
   std::memcpy(to, kFrameMagic.data(), kFrameMagic.size());
-  headwater::store(to + 4, static_cast<std::uint8_t>(kVersion));
+  headwater::store(to + 4, kFrameVersion);
   headwater::store(to + 6, header.flags);
   headwater::store(to + 8, header.body_bytes);
   headwater::store(to + 12, header.body_crc);
@@ -131,9 +131,11 @@ std::optional<FrameHeader> decode_frame_header(std::string_view bytes) {
 
 Status check_known(std::string_view header_bytes) {
   const char* const at = header_bytes.data();
-  if (const auto version = load<std::uint8_t>(at + 4); version != kVersion) {
-    return Error::invalid("frame {} has version {}; this program reads version {}",
-                          load<std::uint64_t>(at + 16), version, kVersion);
+  if (const auto version = load<std::uint8_t>(at + 4);
+      version < kOldestFrameVersion || version > kFrameVersion) {
+    return Error::invalid("frame {} has version {}; this program reads versions {} to {}",
+                          load<std::uint64_t>(at + 16), version, kOldestFrameVersion,
+                          kFrameVersion);
   }
   const auto flags = load<std::uint16_t>(at + 6);
   if ((flags & ~kKnownFrameFlags) != 0) {

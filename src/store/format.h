@@ -17,7 +17,10 @@
 
 namespace headwater::spool_format {
 
-inline constexpr std::uint32_t kVersion = 1;
+inline constexpr std::uint32_t kVersion = 1;  // of segments
+// Of frames. 2: a row may say that its identity follows the one before.
+inline constexpr std::uint8_t kFrameVersion = 2;
+inline constexpr std::uint8_t kOldestFrameVersion = 1;
 inline constexpr std::size_t kPageBytes = 4096;
 inline constexpr std::size_t kFrameHeaderBytes = 64;
 inline constexpr std::size_t kEntryHeaderBytes = 8;

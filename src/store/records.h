@@ -25,7 +25,7 @@ struct StoredRow {
   std::string_view payload;
   WallTime time;
   WallTime received;
-  std::uint32_t flags = 0;  // RowFlags of data/batch.h
+  std::uint32_t flags = 0;  // RowFlags of data/batch.h; kRowReplayed is not stored
   Id128 identity;           // zero: none
   std::uint32_t partition = 0;
   std::uint64_t position = 0;

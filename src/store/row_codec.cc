@@ -21,6 +21,8 @@ enum Bits : unsigned {
 
 // In the stored flags only: a note follows the payload. RowFlags stay below it.
 constexpr std::uint32_t kHasNote = 1U << 31;
+// Likewise: the identity is the one before plus 1. A flag of rows that is never stored (replayed).
+constexpr std::uint32_t kNextIdentity = 1U << 4;
 constexpr std::size_t kMaxVarint = 10;
 constexpr std::uint64_t kSenderIsDevice = 1;
 // Bits, five numbers, an identity, and seven lengths or offsets; texts come on top.
@@ -66,6 +68,10 @@ std::size_t find_in(std::string_view whole, std::string_view part) {
   return whole.find(part);
 }
 
+bool follows(Id128 identity, Id128 before) {
+  return identity.high == before.high && identity.low == before.low + 1 && identity.low != 0;
+}
+
 }  // namespace
 
 void RowEncoder::grow(std::size_t need) {
@@ -81,6 +87,7 @@ void RowEncoder::clear() {
   time_ = 0;
   received_ = 0;
   position_ = 0;
+  identity_ = {};
   partition_ = 0;
 }
 
@@ -102,7 +109,10 @@ void RowEncoder::append(const StoredRow& row) {
   at = put_signed(at, minus(lag, minus(received_, time_)));
   time_ = row.time.ns;
   received_ = row.received.ns;
-  const std::uint32_t flags = row.flags | (row.note.empty() ? 0 : kHasNote);
+  const bool next_identity = follows(row.identity, identity_);
+  identity_ = row.identity;
+  const std::uint32_t flags = (row.flags & ~kNextIdentity) | (row.note.empty() ? 0 : kHasNote) |
+                              (next_identity ? kNextIdentity : 0);
   if (flags != 0) {
     bits |= kHasFlags;
     at = put_varint(at, flags);
@@ -120,7 +130,7 @@ void RowEncoder::append(const StoredRow& row) {
         at, minus(static_cast<std::int64_t>(row.position), static_cast<std::int64_t>(position_)));
   }
   position_ = row.position;
-  if (row.identity != Id128{}) {
+  if (row.identity != Id128{} && !next_identity) {
     bits |= kHasIdentity;
     headwater::store(at, row.identity.high);
     headwater::store(at + 8, row.identity.low);
@@ -187,7 +197,12 @@ bool RowDecoder::next(StoredRow* row) {
     got.position = static_cast<std::uint64_t>(
         plus(static_cast<std::int64_t>(last_.position), in.get_signed()));
   }
-  got.identity = {};
+  if ((got.flags & kNextIdentity) != 0) {
+    got.flags &= ~kNextIdentity;
+    ++got.identity.low;
+  } else {
+    got.identity = {};
+  }
   if ((bits & kHasIdentity) != 0) {
     got.identity.high = in.get<std::uint64_t>();
     got.identity.low = in.get<std::uint64_t>();

@@ -37,6 +37,7 @@ class RowEncoder {
   std::int64_t time_ = 0;
   std::int64_t received_ = 0;
   std::uint64_t position_ = 0;
+  Id128 identity_;
   std::uint32_t partition_ = 0;
 };
 
