@@ -78,6 +78,7 @@ class Edge:
         self.log = []
         self.addresses = {}
         self.extra = []
+        self.under = []  # a program and its arguments that runs the edge
 
     def __enter__(self):
         self.start()
@@ -96,7 +97,7 @@ class Edge:
         self.addresses = {}
         self.ready_ms = None
         with open(self.folder / "stdout.txt", "ab") as stdout:
-            self.process = subprocess.Popen([PROGRAM, "run", "edge.yaml", *self.extra], cwd=self.folder,
+            self.process = subprocess.Popen([*self.under, PROGRAM, "run", "edge.yaml", *self.extra], cwd=self.folder,
                                             stdout=stdout, stderr=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
         self._reader.start()
