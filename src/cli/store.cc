@@ -53,7 +53,7 @@ void add_store(CLI::App& app, Action& action) {
   add_row_flags(cat_command, *cat);
   cat_command->footer(
       "Without --json: the original messages, one per line (tabs and what follows name "
-      "the row).");
+      "the row).\nWith --from, --to or --device only the files that may hold such rows are read.");
 
   auto out = std::make_shared<StoreFlags>();
   CLI::App* export_command =

@@ -34,8 +34,10 @@ Json lanes_json(const FsckReport& report) {
       missing.push_back({first, last});
     }
     lanes[std::string(lane_name(lane))] = {
-        {"rows", one.rows}, {"first_sequence", one.first}, {"next_sequence", one.next},
-        {"gap_rows", gaps}, {"missing", missing},          {"repeated", one.repeated}};
+        {"rows", one.rows},          {"first_sequence", one.first},
+        {"next_sequence", one.next}, {"floor", one.floor},
+        {"gap_rows", gaps},          {"missing", missing},
+        {"repeated", one.repeated}};
   }
   return lanes;
 }

@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <deque>
 #include <functional>
-#include <limits>
 #include <memory>
 
 #include "base/strings.h"
@@ -71,11 +70,8 @@ std::string to_json(const ReadingRow& row, Lane lane) {
   return out + "}";
 }
 
-struct RowFilter {
+struct RowFilter : ReadFilter {
   Lane lane = Lane::kReadings;
-  std::string device;
-  WallTime from{std::numeric_limits<std::int64_t>::min()};
-  WallTime to{std::numeric_limits<std::int64_t>::max()};
 
   bool takes(const StoredRow& row) const {
     return (device.empty() || row.device == device) && row.time >= from && row.time < to;
@@ -103,11 +99,13 @@ Result<RowFilter> filter_of(const StoreFlags& flags) {
 // Rows in the order of sequence, each once its decision is known or too many wait.
 class RowWalk {
  public:
-  RowWalk(const RowFilter& filter, std::uint64_t limit, std::function<bool(const ReadingRow&)> use)
+  // Pauses the filter while a row waits for its decision.
+  RowWalk(RowFilter& filter, std::uint64_t limit, std::function<bool(const ReadingRow&)> use)
       : filter_(filter), left_(limit == 0 ? ~std::uint64_t{0} : limit), use_(std::move(use)) {}
 
   Status walk(SpoolReader& reader) {
     for (;;) {
+      filter_.paused = !waiting_.empty();
       switch (HW_TRY(reader.next())) {
         case ReadItem::kEnd:
           return flush(0);
@@ -199,19 +197,19 @@ class RowWalk {
     return {};
   }
 
-  RowFilter filter_;
+  RowFilter& filter_;
   std::uint64_t left_;
   std::function<bool(const ReadingRow&)> use_;
   std::deque<ReadingRow> waiting_;
 };
 
 Status walk_rows(const StoreFlags& flags, const std::function<bool(const ReadingRow&, Lane)>& use) {
-  const RowFilter filter = HW_TRY(filter_of(flags));
+  RowFilter filter = HW_TRY(filter_of(flags));
   const std::unique_ptr<SpoolView> view =
       HW_TRY(SpoolView::open(io::real_files(), spool_dir(flags.dir)));
-  const std::unique_ptr<SpoolReader> reader =
-      view->read(filter.lane, flags.sequence,
-                 {.stream = std::nullopt, .decisions = filter.lane == Lane::kReadings});
+  const std::unique_ptr<SpoolReader> reader = view->read(
+      filter.lane, flags.sequence,
+      {.stream = std::nullopt, .decisions = filter.lane == Lane::kReadings, .filter = &filter});
   RowWalk walk(filter, flags.limit, [&](const ReadingRow& row) { return use(row, filter.lane); });
   return walk.walk(*reader);
 }

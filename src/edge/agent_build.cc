@@ -30,6 +30,11 @@ SpoolOptions spool_options(const EdgeConfig& config) {
   if (const Result<Nanos> delay = parse_duration(config.store.commit_delay)) {
     options.commit_delay = *delay;
   }
+  for (const auto& [name, lane] : config.store.lanes) {
+    LaneLimits& limits = options.lanes[index_of(*parse_lane(name))];
+    limits.max_bytes = lane.max_bytes ? lane.max_bytes->bytes : 0;
+    limits.max_age = lane.max_age.value_or(Nanos{0});
+  }
   return options;
 }
 

@@ -155,7 +155,9 @@ Json describe_store(const Spool& spool) {
     lanes[std::string(lane_name(lane))] = {{"rows", one.rows},
                                            {"oldest_sequence", one.oldest_sequence},
                                            {"next_sequence", one.next_sequence},
+                                           {"bytes", one.bytes},
                                            {"shed", one.shed_rows},
+                                           {"expired", one.expired_rows},
                                            {"corrupt", one.corrupt_rows}};
   }
   return {{"spool_id", stats.spool_id.hex()},
@@ -352,6 +354,13 @@ void register_metrics(Agent::Parts& parts) {
     counter("headwater_store_rows_total", "Rows committed by this process.",
             {{"lane", std::string(lane_name(lane))}},
             [spool, lane] { return spool->stats().lanes[index_of(lane)].rows; });
+    gauge("headwater_store_lane_bytes", "Bytes of a lane's rows that are not let go.",
+          {{"lane", std::string(lane_name(lane))}}, [spool, lane] {
+            return static_cast<double>(spool->stats().lanes[index_of(lane)].bytes);
+          });
+    counter("headwater_store_expired_rows_total", "Rows that grew too old undelivered.",
+            {{"lane", std::string(lane_name(lane))}},
+            [spool, lane] { return spool->stats().lanes[index_of(lane)].expired_rows; });
     counter("headwater_store_shed_rows_total", "Rows let go behind gap records.",
             {{"lane", std::string(lane_name(lane))}},
             [spool, lane] { return spool->stats().lanes[index_of(lane)].shed_rows; });

@@ -37,6 +37,11 @@ struct PipelineConfig {
   config::ByteSize max_waiting{32U << 20};
 };
 
+struct LaneConfig {
+  std::optional<config::ByteSize> max_bytes;
+  std::optional<config::Duration> max_age;
+};
+
 struct StoreConfig {
   config::ByteSize max_bytes{std::uint64_t{2} << 30};
   config::ByteSize segment{std::uint64_t{64} << 20};
@@ -44,6 +49,7 @@ struct StoreConfig {
   OnFull on_full = OnFull::kShedOldest;
   std::string commit_delay = "auto";
   std::optional<config::ByteSize> write_budget;
+  config::Map<LaneConfig> lanes;
   Status validate() const;
 };
 
@@ -173,6 +179,22 @@ inline constexpr auto kSchema<PipelineConfig> = schema<PipelineConfig>(
            .audience = Audience::kTuning}));
 
 template <>
+inline constexpr auto kSchema<LaneConfig> = schema<LaneConfig>(
+    "lane", "Limits of one lane of the spool: alerts, readings, samples, dead_letter or debug.",
+    field(&LaneConfig::max_bytes,
+          {.name = "max_bytes",
+           .doc = "What its rows may take, before compression; beyond it its oldest rows are let "
+                  "go. What the newest file of the log holds stays.",
+           .example = "64MiB"}),
+    field(&LaneConfig::max_age,
+          {.name = "max_age",
+           .doc = "How long its rows stay, delivered or not. It counts time that the edge knows "
+                  "of: this boot, and earlier ones while it ran; the wall clock has no part in it. "
+                  "Whole files of the log expire, so rows may stay as much longer as one spans.",
+           .example = "30d",
+           .min = std::chrono::seconds(1)}));
+
+template <>
 inline constexpr auto kSchema<StoreConfig> = schema<StoreConfig>(
     "store", "The spool: the durable local log.",
     field(&StoreConfig::max_bytes, {.name = "max_bytes",
@@ -203,7 +225,12 @@ inline constexpr auto kSchema<StoreConfig> = schema<StoreConfig>(
                 "`commit_delay: auto` they wait up to 20ms to keep to it; `headwater check` tells "
                 "what is written.",
          .unit = "a day",
-         .example = "20GiB"}));
+         .example = "20GiB"}),
+    field(&StoreConfig::lanes,
+          {.name = "lanes",
+           .doc = "Limits of single lanes within `max_bytes`. Rows that were not delivered leave a "
+                  "gap record.",
+           .example = "{debug: {max_bytes: 64MiB, max_age: 7d}, readings: {max_age: 30d}}"}));
 
 template <>
 inline constexpr auto kSchema<HealthConfig> = schema<HealthConfig>(

@@ -103,6 +103,15 @@ Status StoreConfig::validate() const {
   if (commit_delay != "auto") {
     HW_TRY(parse_duration(commit_delay).with("commit_delay"));
   }
+  for (const auto& [name, lane] : lanes) {
+    if (!parse_lane(name)) {
+      return Error::invalid(
+          "lanes: no lane '{}'; lanes are alerts, readings, samples, dead_letter and debug", name);
+    }
+    if (lane.max_bytes && lane.max_bytes->bytes == 0) {
+      return Error::invalid("lanes: {}: max_bytes is 0: leave it out for no limit", name);
+    }
+  }
   return {};
 }
 

@@ -123,6 +123,16 @@ store: {max_bytes: 5}
   EXPECT_EQ(checked.diagnostics.error_count(), expected.size()) << checked.errors;
 }
 
+TEST(Plan, LimitsNameALaneAndSayHowMuch) {
+  const std::string sources = "sources: {tail: {type: file, path: a.jsonl}}\n";
+  const Checked good(sources + "store: {lanes: {debug: {max_bytes: 64MiB, max_age: 7d}}}\n");
+  EXPECT_THAT(good.errors, Not(HasSubstr("lanes")));
+  const Checked name(sources + "store: {lanes: {reading: {max_age: 7d}}}\n");
+  EXPECT_THAT(name.errors, HasSubstr("no lane 'reading'; lanes are alerts, readings"));
+  const Checked zero(sources + "store: {lanes: {debug: {max_bytes: 0B}}}\n");
+  EXPECT_THAT(zero.errors, HasSubstr("debug: max_bytes is 0"));
+}
+
 TEST(Plan, AnErrorIsToldOnce) {
   const std::string sources = "sources: {tail: {type: file, path: a.jsonl}}\n";
   const Checked pipelines(sources + "pipelines: {main: {from: tail, steps: []}}\n");

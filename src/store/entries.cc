@@ -224,6 +224,16 @@ std::optional<std::uint64_t> decode_released(std::string_view content) {
   return in.ok() ? std::optional(generation) : std::nullopt;
 }
 
+void put_floor(std::string& out, std::uint8_t lane, std::uint64_t floor) {
+  const std::size_t begun = begin_entry(out, EntryType::kFloor, lane, 0);
+  ByteWriter(out).put(floor);
+  end_entry(out, begun);
+}
+
+std::optional<std::uint64_t> decode_floor(std::string_view content) {
+  return decode_released(content);  // the same bytes
+}
+
 std::optional<KeptEntry> decode_kept(std::string_view content) {
   ByteReader in(content);
   KeptEntry kept;

@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 
 #include "base/crc32c.h"
+#include "store/row_facts.h"
 
 namespace headwater::spool_format {
 namespace {
@@ -16,6 +18,12 @@ constexpr std::uint16_t kKnownFrameFlags = kFlagCheckpoint;
 constexpr std::size_t kPageCrcAt = kPageBytes - 4;
 constexpr std::size_t kFrameCrcAt = kFrameHeaderBytes - 4;
 constexpr std::size_t kNextAt = 96;
+constexpr std::size_t kUptimeAt = 160;
+constexpr std::size_t kSummaryAt = 168;
+constexpr std::size_t kLaneSummariesAt = 176;
+constexpr std::size_t kLaneSummaryBytes = 24;
+constexpr std::size_t kDevicesAt = kLaneSummariesAt + 8 * kLaneSummaryBytes;
+static_assert(kDevicesAt + DeviceFilter::kBytes <= kPageCrcAt);
 constexpr std::string_view kSegmentSuffix = ".log";
 constexpr std::string_view kSpareSuffix = ".spare";
 
@@ -41,7 +49,7 @@ std::optional<std::uint64_t> parse_name(std::string_view name, std::string_view 
 
 }  // namespace
 
-std::string encode(const SegmentHeader& header) {
+std::string encode(const SegmentHeader& header, std::string_view devices) {
   std::string page(kPageBytes, '\0');
   char* const at = page.data();
   std::memcpy(at, kSegmentMagic.data(), kSegmentMagic.size());
@@ -57,8 +65,25 @@ std::string encode(const SegmentHeader& header) {
   for (std::size_t lane = 0; lane < kLanes; ++lane) {
     headwater::store(at + kNextAt + 8 * lane, header.next[lane]);
   }
+  headwater::store(at + kUptimeAt, header.uptime);
+  if (header.before.generation != 0) {
+    headwater::store(at + kSummaryAt, header.before.generation);
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      const LaneSummary& summary = header.before.lanes[lane];
+      char* const to = at + kLaneSummariesAt + kLaneSummaryBytes * lane;
+      headwater::store(to, summary.bytes);
+      headwater::store(to + 8, summary.first.ns);
+      headwater::store(to + 16, summary.last.ns);
+    }
+    std::memcpy(at + kDevicesAt, devices.data(),
+                std::min<std::size_t>(devices.size(), DeviceFilter::kBytes));
+  }
   headwater::store(at + kPageCrcAt, crc32c(std::string_view(at, kPageCrcAt)));
   return page;
+}
+
+std::string_view device_filter_of(std::string_view page) {
+  return page.substr(kDevicesAt, DeviceFilter::kBytes);
 }
 
 Result<SegmentHeader> decode_segment_header(std::string_view page) {
@@ -87,6 +112,13 @@ Result<SegmentHeader> decode_segment_header(std::string_view page) {
   header.mono.ns = load<std::int64_t>(at + 88);
   for (std::size_t lane = 0; lane < kLanes; ++lane) {
     header.next[lane] = load<std::uint64_t>(at + kNextAt + 8 * lane);
+  }
+  header.uptime = load<std::uint64_t>(at + kUptimeAt);
+  header.before.generation = load<std::uint64_t>(at + kSummaryAt);
+  for (std::size_t lane = 0; header.before.generation != 0 && lane < kLanes; ++lane) {
+    const char* const from = at + kLaneSummariesAt + kLaneSummaryBytes * lane;
+    header.before.lanes[lane] = {
+        load<std::uint64_t>(from), {load<std::int64_t>(from + 8)}, {load<std::int64_t>(from + 16)}};
   }
   return header;
 }

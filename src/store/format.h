@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -29,6 +30,19 @@ inline constexpr std::uint16_t kFlagCheckpoint = 1U << 1;
 
 using Sequences = std::array<std::uint64_t, kLanes>;
 
+// What a segment holds of a lane: bytes of its rows, and the span of their event times (first is
+// above last where it holds none).
+struct LaneSummary {
+  std::uint64_t bytes = 0;
+  WallTime first{std::numeric_limits<std::int64_t>::max()};
+  WallTime last{std::numeric_limits<std::int64_t>::min()};
+};
+// Lies in the header page of the segment behind, with a DeviceFilter.
+struct SegmentSummary {
+  std::uint64_t generation = 0;  // of the segment that it speaks of; 0: unknown
+  std::array<LaneSummary, kLanes> lanes;
+};
+
 struct SegmentHeader {
   Id128 spool_id;
   std::uint64_t generation = 0;
@@ -39,9 +53,14 @@ struct SegmentHeader {
   WallTime wall;
   MonoTime mono;
   Sequences next{};
+  std::uint64_t uptime = 0;  // of the spool, ns, at the beginning; 0: unknown
+  SegmentSummary before;     // of the segment before it
 };
 
-std::string encode(const SegmentHeader& header);  // kPageBytes
+// kPageBytes. `devices` are the bytes of the DeviceFilter of the segment before.
+std::string encode(const SegmentHeader& header, std::string_view devices = {});
+// The bytes of the DeviceFilter in a whole header page.
+std::string_view device_filter_of(std::string_view page);
 // kCorrupt: no header, or damaged. kInvalid: of a version or with flags that we do not know.
 Result<SegmentHeader> decode_segment_header(std::string_view page);
 
@@ -92,6 +111,7 @@ enum class EntryType : std::uint8_t {
   kOpened = 7,
   kKept = 8,
   kReleased = 9,
+  kFloor = 10,
 };
 
 struct Entry {
@@ -163,6 +183,9 @@ struct KeptEntry {
 };
 void put_kept(std::string& out, std::uint8_t lane, std::uint16_t stream, const KeptEntry& kept);
 std::optional<KeptEntry> decode_kept(std::string_view content);
+
+void put_floor(std::string& out, std::uint8_t lane, std::uint64_t floor);
+std::optional<std::uint64_t> decode_floor(std::string_view content);
 
 void put_released(std::string& out, std::uint64_t generation);
 std::optional<std::uint64_t> decode_released(std::string_view content);

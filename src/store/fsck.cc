@@ -62,6 +62,7 @@ class RangeSet {
 struct Walk {
   std::array<RangeSet, kLanes> rows;
   LogState state;
+  format::Sequences floors{};  // as they are in the end: rows below are let go
 };
 
 // A row that its entry's count promises and its bytes do not hold.
@@ -100,8 +101,12 @@ void walk_frame(const FrameScanner& scanner, SegmentReport* segment, FsckReport*
     }
     LaneReport& lane = report->lanes[entry.lane];
     segment->rows[entry.lane] += rows->count;
-    lane.rows += rows->count;
-    lane.repeated += walk->rows[entry.lane].add(rows->first, rows->first + rows->count - 1);
+    const std::uint64_t first = std::max(rows->first, walk->floors[entry.lane]);
+    const std::uint64_t end = rows->first + rows->count;
+    if (first < end) {
+      lane.rows += end - first;
+      lane.repeated += walk->rows[entry.lane].add(first, end - 1);
+    }
   }
   if (!good) {
     report->damage.push_back({segment->name, scanner.frame_offset(),
@@ -181,6 +186,7 @@ Result<FsckReport> fsck_spool(io::Files& files, std::string_view dir) {
                              format::parse_segment_name(name).value_or(0)});
   }
   Walk walk;
+  walk.floors = log.state.floors;
   if (!log.segments.empty()) {
     walk.state.next = log.segments.front().header.next;
   }
@@ -209,7 +215,9 @@ Result<FsckReport> fsck_spool(io::Files& files, std::string_view dir) {
       out.gap_rows[reason] = walk.state.gaps.rows(lane, static_cast<GapReason>(reason));
     }
     // Below the oldest segment rows may be gone because all their consumers had them.
-    const std::uint64_t oldest = log.segments.empty() ? 1 : log.segments.front().header.next[i];
+    const std::uint64_t oldest =
+        std::max(log.segments.empty() ? 1 : log.segments.front().header.next[i], walk.floors[i]);
+    out.floor = walk.floors[i];
     for (const auto& [first, last] : walk.rows[i].holes(oldest, out.next)) {
       for (const auto& part : walk.state.gaps.uncovered(lane, first, last)) {
         out.missing.push_back(part);
@@ -234,6 +242,7 @@ class FolderView final : public SpoolView, private SegmentSource {
       segment->end = newest ? log.tail : found.header.file_bytes;
       segment->end_frame = found.end_frame;
       segment->end_next = found.end_next;
+      segment->summary = found.summary;
       segment->end_wall = newest ? found.header.wall : log.segments[i + 1].header.wall;
       segment->closed = true;
       segments_.push_back(std::move(segment));
@@ -299,7 +308,8 @@ class FolderView final : public SpoolView, private SegmentSource {
     return open_at(at);
   }
   std::uint64_t oldest(Lane lane) const override {
-    return segments_.empty() ? 1 : segments_.front()->header.next[index_of(lane)];
+    return std::max(segments_.empty() ? 1 : segments_.front()->header.next[index_of(lane)],
+                    state_.floors[index_of(lane)]);
   }
   std::optional<Gap> gap_in(Lane lane, std::uint64_t first, std::uint64_t last) const override {
     const Gap* gap = state_.gaps.find(lane, first, last);
@@ -314,6 +324,10 @@ class FolderView final : public SpoolView, private SegmentSource {
       return std::nullopt;
     }
     return std::pair(found->first.second, found->second);
+  }
+  Result<std::string> devices_of(const Segment& segment) const override {
+    const Opened behind = HW_TRY(after(segment.header.generation));
+    return behind.segment ? read_devices(*behind.file, segment.header.generation) : std::string();
   }
   void report(const Gap& /*gap*/) override {}  // told by the reader; nothing is written
 

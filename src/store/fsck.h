@@ -42,6 +42,7 @@ struct Damage {
 struct LaneReport {
   std::uint64_t first = 0;  // sequence of the first row that is there; 0: none
   std::uint64_t next = 1;
+  std::uint64_t floor = 0;  // rows below are let go; 0: no limit has let any go
   std::uint64_t rows = 0;
   std::array<std::uint64_t, 4> gap_rows{};                       // by GapReason, from records
   std::vector<std::pair<std::uint64_t, std::uint64_t>> missing;  // without a record

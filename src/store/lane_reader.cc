@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "store/row_facts.h"
+
 namespace headwater {
 
 namespace format = spool_format;
@@ -91,14 +93,17 @@ std::optional<ReadItem> LaneReader::next_in_frame() {
         has_row_ = false;
         continue;
       }
-      if (row_.sequence > expected_) {
+      // Below the floor is no row, though its bytes are there.
+      const std::uint64_t upto = std::max(row_.sequence, floor_);
+      if (upto > expected_) {
         const ReadRow ahead = row_;
-        if (const auto item = fill_hole(ahead.sequence, ahead.stored)) {
+        if (const auto item = fill_hole(upto, ahead.stored)) {
           waiting_ = ahead;
           has_row_ = false;
           return item;
         }
         row_ = ahead;
+        continue;
       }
       has_row_ = false;
       ++expected_;
@@ -134,6 +139,30 @@ std::optional<ReadItem> LaneReader::next_in_frame() {
   }
 }
 
+Result<bool> LaneReader::may_pass() const {
+  const Segment& segment = *at_.segment;
+  const std::size_t lane = index_of(lane_);
+  if (!segment.closed.load(std::memory_order_acquire)) {
+    return false;
+  }
+  const ReadFilter* const filter = options_.filter;
+  if (filter == nullptr || filter->paused) {
+    return !options_.decisions && segment.end_next[lane] == segment.header.next[lane];
+  }
+  if (!segment.summary) {
+    return segment.end_next[lane] == segment.header.next[lane];
+  }
+  const spool_format::LaneSummary& rows = segment.summary->lanes[lane];
+  if (rows.first > rows.last || rows.last < filter->from || rows.first >= filter->to) {
+    return true;
+  }
+  if (filter->device.empty()) {
+    return false;
+  }
+  const std::string devices = HW_TRY(source_.devices_of(segment));
+  return !devices.empty() && !DeviceFilter::may_hold(devices, device_key(lane_, filter->device));
+}
+
 Result<bool> LaneReader::enter(Result<SegmentSource::Opened> opened) {
   auto next = HW_TRY(std::move(opened));
   if (!next.segment) {
@@ -144,6 +173,7 @@ Result<bool> LaneReader::enter(Result<SegmentSource::Opened> opened) {
   const Segment& segment = *at_.segment;
   last_generation_ = segment.header.generation;
   boot_ = segment.header.boot_id;
+  passing_ = HW_TRY(may_pass());
   scanner_ = std::make_unique<FrameScanner>(*at_.file,
                                             ScanRange{.tag = segment.tag(),
                                                       .first_number = segment.header.first_frame,
@@ -160,6 +190,10 @@ Result<ReadItem> LaneReader::next() {
   }
   while (true) {
     if (!at_.segment) {
+      // Of what is let go at the beginning of the lane no segment has to be read.
+      if (const auto item = fill_hole(source_.oldest(lane_), {})) {
+        return *item;
+      }
       const bool entered = HW_TRY(enter(last_generation_ == 0 ? source_.find(lane_, expected_)
                                                               : source_.after(last_generation_)));
       if (!entered) {
@@ -170,6 +204,13 @@ Result<ReadItem> LaneReader::next() {
     if (const auto item =
             fill_hole(at_.segment->header.next[index_of(lane_)], at_.segment->header.wall)) {
       return *item;
+    }
+    if (passing_) {
+      expected_ = std::max(expected_, at_.segment->end_next[index_of(lane_)]);
+      passing_ = false;
+      scanner_.reset();
+      at_ = {};
+      continue;
     }
     if (const auto item = next_in_frame()) {
       return *item;
@@ -182,6 +223,7 @@ Result<ReadItem> LaneReader::next() {
     }
     switch (HW_TRY(scanner_->next())) {
       case ScanItem::kFrame:
+        floor_ = source_.oldest(lane_);
         entries_ = format::EntryReader(scanner_->body());
         in_rows_ = false;
         continue;

@@ -29,6 +29,8 @@ class LaneReader final : public SpoolReader {
   std::optional<ReadItem> fill_hole(std::uint64_t upto, WallTime at);
   // The next item of the frame at hand; nothing at its end.
   std::optional<ReadItem> next_in_frame();
+  // Nothing in the closed segment at hand is for the caller.
+  Result<bool> may_pass() const;
   Result<bool> enter(Result<SegmentSource::Opened> opened);
 
   SegmentSource& source_;
@@ -40,6 +42,8 @@ class LaneReader final : public SpoolReader {
   std::uint64_t last_generation_ = 0;
   Id128 boot_;  // of the frame at hand
   std::unique_ptr<FrameScanner> scanner_;
+  bool passing_ = false;     // the segment at hand is passed by
+  std::uint64_t floor_ = 0;  // sequences below are let go; as of the last frame
   spool_format::EntryReader entries_{std::string_view()};
   bool in_rows_ = false;
   RowDecoder rows_{std::string_view()};

@@ -1,6 +1,7 @@
 #include "store/log_state.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace headwater {
 
@@ -48,6 +49,7 @@ LogState::Applied LogState::apply(std::string_view body, bool checkpoint, WallTi
         advance(entry.lane, rows->first);
         next[entry.lane] = std::max(next[entry.lane], rows->first + rows->count);
         applied.rows[entry.lane] += rows->count;
+        applied.row_bytes[entry.lane] += entry.content.size();
         break;
       }
       case format::EntryType::kCursor: {
@@ -109,7 +111,10 @@ LogState::Applied LogState::apply(std::string_view body, bool checkpoint, WallTi
       case format::EntryType::kOpened: {
         const auto opened = format::decode_opened(entry.content);
         good = opened.has_value();
-        epoch = good ? opened->epoch : epoch;
+        if (good) {
+          epoch = opened->epoch;
+          boot_id = opened->boot_id;
+        }
         break;
       }
       case format::EntryType::kKept: {
@@ -119,7 +124,7 @@ LogState::Applied LogState::apply(std::string_view body, bool checkpoint, WallTi
           const auto [where, fresh] = kept.try_emplace({entry.lane, row->sequence});
           if (fresh) {
             where->second = {entry.stream, row->stored, std::string(row->row)};
-            kept_bytes += kEntrySlack + row->row.size();
+            kept_bytes[entry.lane] += kEntrySlack + row->row.size();
           }
         }
         break;
@@ -128,6 +133,18 @@ LogState::Applied LogState::apply(std::string_view body, bool checkpoint, WallTi
         const auto generation = format::decode_released(entry.content);
         good = generation.has_value();
         released = good ? std::max(released, *generation) : released;
+        break;
+      }
+      case format::EntryType::kFloor: {
+        const auto floor = format::decode_floor(entry.content);
+        good = floor && entry.lane < kLanes;
+        if (good) {
+          floors[entry.lane] = std::max(floors[entry.lane], *floor);
+          for (auto it = kept.lower_bound({entry.lane, 0});
+               it != kept.end() && it->first.first == entry.lane && it->first.second < *floor;) {
+            it = drop_kept(it);
+          }
+        }
         break;
       }
       case format::EntryType::kDecisions:
@@ -152,6 +169,11 @@ void LogState::put_checkpoint(std::string& body, const format::OpenedEntry& open
   for (const Gap& gap : gaps.all()) {
     format::put_gap(body, gap);
   }
+  for (std::size_t lane = 0; lane < kLanes; ++lane) {
+    if (floors[lane] > 0) {
+      format::put_floor(body, static_cast<std::uint8_t>(lane), floors[lane]);
+    }
+  }
   for (const auto& [key, row] : kept) {
     format::put_kept(body, key.first, row.stream, {key.second, row.stored, row.row});
   }
@@ -161,7 +183,14 @@ void LogState::put_checkpoint(std::string& body, const format::OpenedEntry& open
 }
 
 std::size_t LogState::checkpoint_bytes() const {
-  return kFixedCheckpoint + cursor_bytes_ + state_bytes_ + kept_bytes + gaps.size() * kGapBytes;
+  return kFixedCheckpoint + cursor_bytes_ + state_bytes_ +
+         std::accumulate(kept_bytes.begin(), kept_bytes.end(), std::size_t{0}) +
+         gaps.size() * kGapBytes;
+}
+
+LogState::KeptRows::iterator LogState::drop_kept(KeptRows::iterator row) {
+  kept_bytes[row->first.first] -= kEntrySlack + row->second.row.size();
+  return kept.erase(row);
 }
 
 std::optional<std::uint64_t> LogState::cursor(std::string_view consumer, Lane lane,

@@ -34,6 +34,7 @@ class LogState {
     bool ok =
         true;  // false: an entry that makes no sense (its frame was whole: a bug or an attack)
     std::array<std::uint64_t, kLanes> rows{};
+    std::array<std::uint64_t, kLanes> row_bytes{};
     // Where a sequence is beyond the next one: what lies between is missing.
     std::vector<Gap> missing;
     bool told_next = false;  // the frame says how far every lane has come
@@ -50,15 +51,21 @@ class LogState {
   // The lowest cursor of a consumer over the streams of a lane; 0 when it has none.
   std::uint64_t lowest_cursor(std::string_view consumer, Lane lane) const;
 
+  using KeptRows = std::map<std::pair<std::uint8_t, std::uint64_t>, KeptRow>;  // lane, sequence
+  KeptRows::iterator drop_kept(KeptRows::iterator row);
+
   using CursorKey = std::tuple<std::string, std::uint8_t, std::uint16_t>;
   spool_format::Sequences next{};
   std::map<CursorKey, std::uint64_t> cursors;
   std::map<std::string, std::string, std::less<>> states;
   GapList gaps;
-  std::map<std::pair<std::uint8_t, std::uint64_t>, KeptRow> kept;  // by lane, sequence
-  std::size_t kept_bytes = 0;
+  KeptRows kept;
+  std::array<std::size_t, kLanes> kept_bytes{};
+  // Rows of a lane below its floor are let go, wherever they lie. No kept row is below it.
+  spool_format::Sequences floors{};
   std::uint64_t released = 0;  // generations up to here are let go
   std::uint32_t epoch = 0;     // of the last opened entry
+  Id128 boot_id;               // the same
 
  private:
   std::size_t state_bytes_ = 0;

@@ -159,6 +159,14 @@ Result<format::SegmentHeader> read_segment_header(const io::File& file, std::uin
   return rebuilt;
 }
 
+Result<std::string> read_devices(const io::File& behind, std::uint64_t generation) {
+  const std::string page = HW_TRY(read_bytes(behind, 0, format::kPageBytes));
+  const auto header = format::decode_segment_header(page);
+  return header && header->before.generation == generation
+             ? std::string(format::device_filter_of(page))
+             : std::string();
+}
+
 Result<RecoveredLog> recover_log(io::Files& files, std::string_view dir) {
   RecoveredLog log;
   std::vector<Candidate> found;
@@ -301,6 +309,7 @@ Result<RecoveredLog> recover_log(io::Files& files, std::string_view dir) {
             bytes_lost[lane] = known ? 0 : bytes_lost[lane];
           }
           ++log.frames;
+          log.last_mono = scanner.header().mono;
           unsure.emplace_back(scanner.header().number, scanner.frame_offset());
           while (!unsure.empty() && unsure.front().first <= scanner.highest_committed()) {
             unsure.pop_front();
@@ -386,10 +395,14 @@ Result<RecoveredLog> recover_log(io::Files& files, std::string_view dir) {
       log.released.push_back(found[i].name);
       continue;
     }
-    FoundSegment segment{found[i].name, *found[i].header, log.committed + 1, log.state.next};
+    FoundSegment segment{found[i].name, *found[i].header, log.committed + 1, log.state.next,
+                         std::nullopt};
     if (i + 1 < found.size()) {
       segment.end_frame = found[i + 1].header->first_frame;
       segment.end_next = found[i + 1].header->next;
+      if (found[i + 1].header->before.generation == found[i].generation) {
+        segment.summary = found[i + 1].header->before;
+      }
     }
     log.segments.push_back(std::move(segment));
   }

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,7 @@ struct FoundSegment {
   // Both from the next segment; of the newest: from its frames.
   std::uint64_t end_frame = 0;
   spool_format::Sequences end_next{};
+  std::optional<spool_format::SegmentSummary> summary;  // not of the newest
 };
 
 struct RecoveredLog {
@@ -35,6 +37,7 @@ struct RecoveredLog {
   std::vector<std::string> damaged;    // the header page and the first frame cannot be read
   LogState state;
   std::uint64_t committed = 0;  // the last frame of the log
+  MonoTime last_mono;           // when it was written, in its boot
   std::uint32_t highest_epoch = 0;
   std::uint64_t highest_generation = 0;  // of any file
   std::uint64_t tail = 0;                // end of the log in the newest segment
@@ -54,5 +57,9 @@ Result<RecoveredLog> recover_log(io::Files& files, std::string_view dir);
 Result<spool_format::SegmentHeader> read_segment_header(const io::File& file,
                                                         std::uint64_t generation,
                                                         const Id128* spool_id);
+
+// The DeviceFilter of segment `generation` from the header page of the segment behind it; empty
+// when that page does not tell.
+Result<std::string> read_devices(const io::File& behind, std::uint64_t generation);
 
 }  // namespace headwater

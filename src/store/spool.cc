@@ -4,7 +4,6 @@
 #include <sys/random.h>
 
 #include <algorithm>
-#include <fstream>
 #include <utility>
 
 #include "base/planted.h"
@@ -29,22 +28,12 @@ Id128 random_id() {
   return id;
 }
 
-// The kernel's id of this boot; random where there is none.
-Id128 read_boot_id() {
-  std::ifstream in("/proc/sys/kernel/random/boot_id");
-  std::string text;
-  std::getline(in, text);
-  std::erase(text, '-');
-  Id128 id;
-  if (text.size() != 32 || text.find_first_not_of("0123456789abcdef") != std::string::npos) {
-    return random_id();
-  }
-  id.high = std::stoull(text.substr(0, 16), nullptr, 16);
-  id.low = std::stoull(text.substr(16), nullptr, 16);
-  return id;
-}
-
 Status check(const SpoolOptions& options) {
+  for (const LaneLimits& limits : options.lanes) {
+    if (limits.max_age.count() < 0) {
+      return Error::invalid("spool: max_age is negative");
+    }
+  }
   if (options.dir.empty()) {
     return Error::invalid("spool: no folder given");
   }
@@ -78,6 +67,7 @@ std::string_view spool_health_name(SpoolHealth health) {
 SpoolCore::SpoolCore(io::Files& files, SpoolOptions options)
     : files_(files),
       options_(std::move(options)),
+      clock_(options_.clock != nullptr ? *options_.clock : machine_clock()),
       pacer_(options_.commit_delay, static_cast<double>(options_.write_budget) / 86'400) {
   // Four fit at least: the active one, two behind it, and the spare.
   const std::uint64_t quarter = options_.max_bytes / 4 / format::kPageBytes * format::kPageBytes;
@@ -103,7 +93,7 @@ Status SpoolCore::open() {
   lock_ = HW_TRY(files_.lock(path_of("LOCK")));
   RecoveredLog log = HW_TRY(recover_log(files_, options_.dir));
 
-  boot_id_ = read_boot_id();
+  boot_id_ = clock_.boot_id();
   id_ = log.exists ? log.spool_id : random_id();
   epoch_ = std::max(log.highest_epoch, log.state.epoch) + 1;
   committed_frame_ = log.committed;
@@ -137,11 +127,18 @@ Status SpoolCore::open() {
     segment->end_frame = found.end_frame;
     segment->end_next = found.end_next;
     segment->end_wall = segments_.empty() ? found.header.wall : segments_.back()->header.wall;
+    segment->summary = found.summary;
     segment->closed = true;
     segments_.push_back(std::move(segment));
   }
-  for (std::size_t i = 0; i + 1 < segments_.size(); ++i) {
-    segments_[i]->end_wall = segments_[i + 1]->header.wall;
+  start_uptime(log);
+  std::uint64_t later = uptime();
+  for (std::size_t i = segments_.size(); i-- > 0;) {
+    segments_[i]->end_uptime = later;
+    later = segments_[i]->header.uptime != 0 ? std::min(later, segments_[i]->header.uptime) : later;
+    if (i + 1 < segments_.size()) {
+      segments_[i]->end_wall = segments_[i + 1]->header.wall;
+    }
   }
   if (log.exists) {
     active_ = segments_.back();
@@ -150,7 +147,12 @@ Status SpoolCore::open() {
     active_file_ = HW_TRY(files_.open(active_->path, io::OpenMode::kReadWrite));
     // What no frame says was synced is written again: after a sync that failed, the last process
     // may have left it in the cache alone. The header page may be as new as the first frame.
-    HW_TRY(active_file_->pwrite(0, format::encode(active_->header)));
+    std::string page(format::kPageBytes, '\0');
+    page.resize(HW_TRY(active_file_->pread(0, page.data(), page.size())));
+    if (!format::decode_segment_header(page)) {
+      page = format::encode(active_->header);
+    }
+    HW_TRY(active_file_->pwrite(0, page));
     if (log.unsure_from < log.tail) {
       std::string bytes(static_cast<std::size_t>(log.tail - log.unsure_from), '\0');
       bytes.resize(HW_TRY(active_file_->pread(log.unsure_from, bytes.data(), bytes.size())));
@@ -171,14 +173,19 @@ Status SpoolCore::open() {
   if (log.exists) {
     std::string body;
     format::put_opened(body, opened_entry());
+    format::put_state(body, kUptimeState, encode_uptime_mark(uptime_mark_));
     format::put_next(body, state_.next);
     for (const Gap& gap : log.corrupt) {
       format::put_gap(body, gap);
     }
     enqueue_own(std::move(body));
   } else {
+    std::string body;
+    format::put_state(body, kUptimeState, encode_uptime_mark(uptime_mark_));
+    state_.apply(body, false, clock_.wall());
     HW_TRY(roll());
   }
+  count_live();
   update_room();
   stats_.open_time = io::mono_now() - began;
   flusher_ = std::thread([this] { run(); });
@@ -210,6 +217,30 @@ Status SpoolCore::takes_rows() const {
     return Error::exhausted("spool is full: {} bytes and nothing to let go", options_.max_bytes);
   }
   return {};
+}
+
+void SpoolCore::start_uptime(const RecoveredLog& log) {
+  uptime_mark_ = {.boot_id = boot_id_, .mono = clock_.mono(), .uptime = 1};
+  const auto found = state_.states.find(kUptimeState);
+  const auto last = found == state_.states.end() ? std::nullopt : decode_uptime_mark(found->second);
+  if (!last) {
+    return;
+  }
+  // In the same boot the time since counts, with this process or without; of another boot what its
+  // frames tell. A version that keeps no mark may have written the last of them.
+  MonoTime upto = last->mono;
+  if (last->boot_id == boot_id_) {
+    upto = uptime_mark_.mono;
+  } else if (last->boot_id == state_.boot_id) {
+    upto = log.last_mono;
+  }
+  uptime_mark_.uptime =
+      last->uptime + static_cast<std::uint64_t>(std::max<std::int64_t>(0, upto.ns - last->mono.ns));
+}
+
+std::uint64_t SpoolCore::uptime() const {
+  return uptime_mark_.uptime + static_cast<std::uint64_t>(std::max<std::int64_t>(
+                                   0, clock_.mono().ns - uptime_mark_.mono.ns));
 }
 
 Status SpoolCore::admit(const Transaction& transaction, std::size_t bytes) {
@@ -271,11 +302,13 @@ Result<Submitted> SpoolCore::submit(Transaction& transaction) {
     pending.bytes = bytes;
     pending.end = next_;
     if (!buffers_.empty()) {
-      pending.body = std::move(buffers_.back());
+      pending.body = std::move(buffers_.back().body);
+      pending.facts = std::move(buffers_.back().facts);
       buffers_.pop_back();
       buffer_bytes_ -= pending.body.capacity();
     }
     pending.body.swap(transaction.body_);
+    std::swap(pending.facts, transaction.facts_.facts());
     // Waiting for company, the flusher looks at the size only when told.
     wake = idle_ || (queued_bytes_ < kEnoughBytes && queued_bytes_ + bytes >= kEnoughBytes);
     queued_bytes_ += bytes;
@@ -361,9 +394,10 @@ SpoolStats SpoolCore::stats() const {
     for (const Lane lane : kAllLanes) {
       LaneStats& facts = out.lanes[index_of(lane)];
       facts.next_sequence = state_.next[index_of(lane)];
-      facts.oldest_sequence =
-          segments_.empty() ? 1 : segments_.front()->header.next[index_of(lane)];
+      facts.oldest_sequence = oldest_live(lane);
+      facts.bytes = live_bytes_[index_of(lane)];
       facts.shed_rows = state_.gaps.rows(lane, GapReason::kShed);
+      facts.expired_rows = state_.gaps.rows(lane, GapReason::kExpired);
       facts.corrupt_rows = state_.gaps.rows(lane, GapReason::kCorrupt);
     }
   }
@@ -402,7 +436,12 @@ Result<SegmentSource::Opened> SpoolCore::after(std::uint64_t generation) const {
 
 std::uint64_t SpoolCore::oldest(Lane lane) const {
   const std::lock_guard guard(state_mutex_);
-  return segments_.empty() ? 1 : segments_.front()->header.next[index_of(lane)];
+  return oldest_live(lane);
+}
+
+std::uint64_t SpoolCore::oldest_live(Lane lane) const {
+  const std::size_t i = index_of(lane);
+  return std::max(segments_.empty() ? 1 : segments_.front()->header.next[i], state_.floors[i]);
 }
 
 std::optional<Gap> SpoolCore::gap_in(Lane lane, std::uint64_t first, std::uint64_t last) const {
@@ -420,6 +459,11 @@ std::optional<std::pair<std::uint64_t, KeptRow>> SpoolCore::kept_in(Lane lane, s
     return std::nullopt;
   }
   return std::pair(found->first.second, found->second);
+}
+
+Result<std::string> SpoolCore::devices_of(const Segment& segment) const {
+  const Opened behind = HW_TRY(after(segment.header.generation));
+  return behind.segment ? read_devices(*behind.file, segment.header.generation) : std::string();
 }
 
 void SpoolCore::report(const Gap& gap) {

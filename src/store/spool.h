@@ -29,6 +29,7 @@
 #include "io/files.h"
 #include "store/lane.h"
 #include "store/records.h"
+#include "store/spool_clock.h"
 #include "store/spool_reader.h"
 #include "store/transaction.h"
 
@@ -38,6 +39,14 @@ enum class OnFull : std::uint8_t {
   kShedOldest,  // lets the oldest segment go, behind a committed gap record
   kRefuse,      // submit() answers kExhausted; the source refuses
   kBlock,       // submit() answers kExhausted; the source withholds
+};
+
+// What a lane may hold, beyond which its oldest rows are let go, delivered or not, by whole
+// segments: what the active one holds stays. Rows that were not delivered leave a gap record. 0: no
+// limit.
+struct LaneLimits {
+  std::uint64_t max_bytes = 0;  // of its rows, before compression; reason shed
+  Nanos max_age{};              // in uptime, see SpoolClock; reason expired
 };
 
 struct SpoolOptions {
@@ -61,6 +70,9 @@ struct SpoolOptions {
   // Writes zeros through a new segment ahead of use: commits are then as fast as in a recycled
   // one, at the price of writing each new block twice.
   bool zero_fill = false;
+  std::array<LaneLimits, kLanes> lanes{};
+  // Null: the machine's. Must outlive the spool.
+  const SpoolClock* clock = nullptr;
   // Waits between attempts while the disk refuses.
   Nanos retry_delay = std::chrono::milliseconds(200);
 };
@@ -82,7 +94,9 @@ struct LaneStats {
   std::uint64_t next_sequence = 1;    // the next committed row gets this or more
   std::uint64_t oldest_sequence = 1;  // of the rows that are still there
   std::uint64_t rows = 0;             // committed by this process
+  std::uint64_t bytes = 0;            // of the rows that are still there, about
   std::uint64_t shed_rows = 0;        // let go since the spool was made, by gap records
+  std::uint64_t expired_rows = 0;     // the same, reason expired
   std::uint64_t corrupt_rows = 0;     // the same, reason corrupt
 };
 

@@ -60,6 +60,7 @@ class SpoolCore final : public SegmentSource {
   std::optional<Gap> gap_in(Lane lane, std::uint64_t first, std::uint64_t last) const override;
   std::optional<std::pair<std::uint64_t, KeptRow>> kept_in(Lane lane, std::uint64_t first,
                                                            std::uint64_t last) const override;
+  Result<std::string> devices_of(const Segment& segment) const override;
   void report(const Gap& gap) override;
 
  private:
@@ -73,6 +74,7 @@ class SpoolCore final : public SegmentSource {
     std::size_t bytes = 0;          // counted in queued_bytes_
     spool_format::Sequences end{};  // next sequences behind this frame
     bool tells_next = false;        // its body ends with a next entry
+    RowFacts facts;
   };
   // A frame for the next commit, made by the spool itself.
   void enqueue_own(std::string body);
@@ -88,6 +90,7 @@ class SpoolCore final : public SegmentSource {
   Status write_pending();
   Status write_frames(std::size_t from, std::size_t to);
   void applied(std::size_t from, std::size_t to);
+  void add_facts(const RowFacts& facts, const std::array<std::uint64_t, kLanes>& row_bytes);
   void set_health(SpoolHealth health, std::string text);
   void notify(const Status& status);
   void update_room();
@@ -105,15 +108,28 @@ class SpoolCore final : public SegmentSource {
   // Lets the oldest segment go. kExhausted when `shed` is false and it has rows that somebody
   // still needs, or when it is the only one.
   Status release_oldest(bool shed);
-  // What a release has to put on record first: gap records and kept rows.
-  Result<std::string> last_will(const Segment& oldest);
   Status write_own(std::string_view body);
-  void drop_delivered_kept();  // under state_mutex_
+
+  // ---- flusher: spool_retention.cc ----
   // The highest sequence of a lane that all its consumers have had; nothing without consumers.
   std::optional<std::uint64_t> delivered(Lane lane) const;  // under state_mutex_
-  // The parts of first..last that not all consumers of a lane have had.
+  // The parts of first..last that were not let go and that not all consumers of a lane have had.
   std::vector<SequenceRange> undelivered(Lane lane, std::uint64_t first,
                                          std::uint64_t last) const;  // under state_mutex_
+  bool needed(const Segment& segment, Lane lane) const;              // under state_mutex_, closed
+  void drop_delivered_kept();                                        // under state_mutex_
+  void count_live();                                                 // under state_mutex_
+  // What a release has to put on record first: gap records and kept rows.
+  Result<std::string> last_will(const Segment& oldest);
+  Status keep_rows(const Gap& rows, std::size_t* budget, std::string* body, std::vector<Gap>* gaps);
+  // The entries that let the rows of a lane below `floor` go. Under state_mutex_.
+  void put_let_go(Lane lane, std::uint64_t floor, GapReason reason, std::string* body) const;
+  Status shed_debug();
+  std::string limit_records();
+  bool limits_due() const;
+  // Lets go what the lane limits ask for. A failure is tried again later.
+  void keep_limits();
+  Nanos until_limits_due() const;
   // Every row of a closed segment was delivered to all its consumers.
   bool nothing_needed(const Segment& segment) const;  // under state_mutex_
   std::uint64_t total_bytes() const;                  // under state_mutex_
@@ -121,11 +137,17 @@ class SpoolCore final : public SegmentSource {
   spool_format::FrameHeader frame_header(std::string_view body, std::uint64_t number,
                                          std::uint32_t tag) const;
 
+  void start_uptime(const RecoveredLog& log);
+  std::uint64_t uptime() const;
+  std::uint64_t oldest_live(Lane lane) const;  // under state_mutex_
+
   io::Files& files_;
   SpoolOptions options_;
+  const SpoolClock& clock_;
   std::unique_ptr<io::FileLock> lock_;
   Id128 id_;
   Id128 boot_id_;
+  UptimeMark uptime_mark_;  // of this process
   std::uint32_t epoch_ = 1;
   std::size_t reserve_ = 0;  // at the end of each segment: for gap records
 
@@ -133,9 +155,13 @@ class SpoolCore final : public SegmentSource {
   std::condition_variable wake_;
   std::condition_variable done_;
   std::vector<Pending> queue_;
-  std::vector<std::string> buffers_;  // bodies to use again
-  std::size_t buffer_bytes_ = 0;      // their capacity
-  spool_format::Sequences next_{};    // sequences to give
+  struct Buffers {
+    std::string body;
+    RowFacts facts;
+  };
+  std::vector<Buffers> buffers_;    // to use again
+  std::size_t buffer_bytes_ = 0;    // capacity of the bodies
+  spool_format::Sequences next_{};  // sequences to give
   Ticket last_ticket_ = 0;
   Ticket flush_upto_ = 0;
   std::size_t queued_bytes_ = 0;  // in queue_ and pending_
@@ -154,6 +180,8 @@ class SpoolCore final : public SegmentSource {
   LogState state_;
   std::deque<std::shared_ptr<Segment>> segments_;  // oldest first; the last is the active one
   std::size_t spare_count_ = 0;
+  std::array<std::uint64_t, kLanes> live_bytes_{};  // of rows that are not let go
+  std::array<bool, kLanes> live_closed_{};          // such rows are in closed segments
   struct Consumer {
     std::string name;
     Lane lane = Lane::kReadings;
@@ -170,6 +198,8 @@ class SpoolCore final : public SegmentSource {
   std::vector<Pending> pending_;  // taken from the queue, not committed yet
   std::shared_ptr<Segment> active_;
   std::unique_ptr<io::File> active_file_;
+  DeviceFilter active_devices_;    // of the active segment
+  std::uint64_t next_expiry_ = 0;  // uptime at which age limits may let go more
   std::uint64_t committed_frame_ = 0;
   std::uint64_t highest_generation_ = 0;
   std::vector<std::string> spares_;           // names

@@ -48,11 +48,22 @@ void SpoolCore::run() {
 bool SpoolCore::wait_for_frames() {
   std::unique_lock lock(queue_mutex_);
   idle_ = true;
+  const bool ages =
+      std::any_of(options_.lanes.begin(), options_.lanes.end(),
+                  [](const LaneLimits& limits) { return limits.max_age.count() > 0; });
   while (!stop_ && queue_.empty()) {
-    if (wanted_ == 0) {
+    // Others may give the disk space back, and rows grow old, also while nothing comes.
+    std::optional<Nanos> wait = wanted_ > 0 ? std::optional(options_.retry_delay) : std::nullopt;
+    if (ages) {
+      wait = std::min(wait.value_or(Nanos::max()), until_limits_due());
+    }
+    if (!wait) {
       wake_.wait(lock);
-    } else if (wake_.wait_for(lock, options_.retry_delay) == std::cv_status::timeout) {
+    } else if (wake_.wait_for(lock, *wait) == std::cv_status::timeout) {
       lock.unlock();
+      if (ages) {
+        keep_limits();
+      }
       look_for_room();
       lock.lock();
     }
@@ -92,6 +103,7 @@ void SpoolCore::commit_pending() {
     Status written = write_pending();
     if (written) {
       set_health(SpoolHealth::kOk, {});
+      keep_limits();
       return;
     }
     const Error& error = written.error();
@@ -151,8 +163,8 @@ format::FrameHeader SpoolCore::frame_header(std::string_view body, std::uint64_t
   header.committed = committed_frame_;
   header.tag = tag;
   header.epoch = epoch_;
-  header.wall = io::wall_now();
-  header.mono = io::mono_now();
+  header.wall = clock_.wall();
+  header.mono = clock_.mono();
   return header;
 }
 
@@ -217,18 +229,36 @@ Status SpoolCore::write_frames(std::size_t from, std::size_t to) {
   return {};
 }
 
+void SpoolCore::add_facts(const RowFacts& facts,
+                          const std::array<std::uint64_t, kLanes>& row_bytes) {
+  if (!active_->summary) {
+    return;
+  }
+  for (std::size_t lane = 0; lane < kLanes; ++lane) {
+    format::LaneSummary& summary = active_->summary->lanes[lane];
+    summary.bytes += row_bytes[lane];
+    summary.first.ns = std::min(summary.first.ns, facts.spans[lane].first);
+    summary.last.ns = std::max(summary.last.ns, facts.spans[lane].last);
+  }
+  for (const std::uint64_t key : facts.devices) {
+    active_devices_.add(key);
+  }
+}
+
 // The frames are on disk: their content becomes the committed state.
 void SpoolCore::applied(std::size_t from, std::size_t to) {
   std::size_t bytes = 0;
   const Ticket upto = pending_[to - 1].ticket;
   {
     const std::lock_guard guard(state_mutex_);
-    const WallTime now = io::wall_now();
+    const WallTime now = clock_.wall();
     for (std::size_t i = from; i < to; ++i) {
       const auto facts = state_.apply(pending_[i].body, false, now);
       for (std::size_t lane = 0; lane < kLanes; ++lane) {
         stats_.lanes[lane].rows += facts.rows[lane];
+        live_bytes_[lane] += facts.row_bytes[lane];
       }
+      add_facts(pending_[i].facts, facts.row_bytes);
       bytes += pending_[i].bytes;
     }
   }
@@ -237,12 +267,16 @@ void SpoolCore::applied(std::size_t from, std::size_t to) {
     const std::lock_guard guard(queue_mutex_);
     queued_bytes_ -= bytes;
     for (std::size_t i = from; i < to; ++i) {
-      std::string& body = pending_[i].body;
-      if (buffer_bytes_ + body.capacity() <= kMostBufferBytes) {
-        buffer_bytes_ += body.capacity();
-        body.clear();
-        buffers_.push_back(std::move(body));
+      auto& [body, facts] = buffers_.emplace_back();
+      body = std::move(pending_[i].body);
+      facts = std::move(pending_[i].facts);
+      if (buffer_bytes_ + body.capacity() > kMostBufferBytes) {
+        buffers_.pop_back();
+        continue;
       }
+      buffer_bytes_ += body.capacity();
+      body.clear();
+      facts.clear();
     }
     pending_.erase(pending_.begin() + static_cast<std::ptrdiff_t>(from),
                    pending_.begin() + static_cast<std::ptrdiff_t>(to));

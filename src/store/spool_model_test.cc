@@ -14,10 +14,16 @@
 namespace headwater {
 namespace {
 
+struct ModelRow {
+  std::string payload;
+  std::int64_t born = 0;  // on the clock of time with power
+};
+
 struct Done {  // one transaction
-  std::array<std::vector<std::string>, kLanes> rows;
+  std::array<std::vector<ModelRow>, kLanes> rows;
   std::map<std::string, std::string> states;
   std::map<std::string, std::uint64_t> cursors;
+  std::array<std::uint64_t, kLanes> delivered{};  // 0: no cursor of the receiver
 };
 
 // False when the power went, or the disk refused all the while.
@@ -40,6 +46,16 @@ class Trial {
       options_.commit_delay = std::chrono::milliseconds(1);
     }
     carries_alerts_ = chance(2);
+    options_.clock = &clock_;
+    for (const Lane lane : kAllLanes) {
+      LaneLimits& limits = options_.lanes[index_of(lane)];
+      if (chance(4)) {
+        limits.max_bytes = 50'000 + below(500'000);
+      }
+      if (chance(4)) {
+        limits.max_age = kStep * static_cast<std::int64_t>(20 + below(100));
+      }
+    }
   }
 
   void run() {
@@ -61,6 +77,8 @@ class Trial {
     }
     if (carries_alerts_) {
       (*spool)->deliver_to("pager", Lane::kAlerts);
+      (*spool)->deliver_to("pager", Lane::kSamples);
+      (*spool)->deliver_to("pager", Lane::kReadings);
     }
     return std::move(spool).value();
   }
@@ -87,12 +105,15 @@ class Trial {
         committed_ = std::max(committed_, base_ + spool->committed());
         spool.reset();
         disk_.restart(static_cast<double>(below(3)) / 2);
+        clock_.reboot();
+        clock_.jump_wall(std::chrono::hours(24 * 365 * (chance(2) ? 10 : -10)));
         break;
       case 1:  // the process is killed
         disk_.power_off();
         committed_ = std::max(committed_, base_ + spool->committed());
         spool.reset();
         disk_.restart_process();
+        pass_time(below(50));
         break;
       default: {  // it ends well, if the disk lets it
         disk_.clear_faults();
@@ -106,7 +127,13 @@ class Trial {
     }
   }
 
+  void pass_time(std::uint64_t steps) {
+    clock_.advance(kStep * static_cast<std::int64_t>(steps));
+    powered_ += kStep.count() * static_cast<std::int64_t>(steps);
+  }
+
   void act(Spool& spool) {
+    pass_time(below(3));
     const std::uint64_t what = below(20);
     if (what == 0) {
       disk_.fail(io::DiskCall::kSync, EIO, 1 + below(3), below(3));
@@ -133,11 +160,19 @@ class Trial {
     const std::uint64_t number = log_.size() + 1;
     const std::uint64_t rows = below(5);
     for (std::uint64_t i = 0; i < rows; ++i) {
-      const Lane lane = kAllLanes[below(3)];
+      const Lane lane = kAllLanes[below(kLanes)];
       const std::string payload = fmt::format(
           "{}.{} {}", number, i, std::string(chance(4) ? below(30'000) : below(50), 'p'));
       transaction.append(lane, 0, sample_row(payload));
-      done.rows[index_of(lane)].push_back(payload);
+      done.rows[index_of(lane)].push_back({payload, powered_});
+    }
+    if (chance(6)) {
+      const std::size_t lane = below(3);
+      const std::uint64_t upto = below(rows_.at(lane).size() + 1);
+      if (upto > delivered_.at(lane)) {
+        done.delivered.at(lane) = delivered_.at(lane) = upto;
+        transaction.cursor("pager", kAllLanes.at(lane), kAllStreams, upto);
+      }
     }
     done.states["number"] = std::to_string(number);
     transaction.state("number", done.states["number"]);
@@ -188,6 +223,7 @@ class Trial {
     for (auto& lane : rows_) {
       lane.clear();
     }
+    delivered_ = {};
     for (const Done& done : log_) {
       for (const auto& [key, blob] : done.states) {
         states[key] = blob;
@@ -197,6 +233,7 @@ class Trial {
       }
       for (std::size_t lane = 0; lane < kLanes; ++lane) {
         rows_[lane].insert(rows_[lane].end(), done.rows[lane].begin(), done.rows[lane].end());
+        delivered_[lane] = std::max(delivered_[lane], done.delivered[lane]);
       }
     }
     for (const auto& [key, blob] : states) {
@@ -205,36 +242,62 @@ class Trial {
     for (const auto& [consumer, upto] : cursors) {
       EXPECT_EQ(spool.cursor(consumer, Lane::kReadings, 7), upto);
     }
-    const SpoolStats stats = spool.stats();
-    for (const Lane lane : kAllLanes) {
+    SpoolStats stats = spool.stats();
+    std::vector<Gap> gaps = spool.gaps();
+    for (std::size_t i = 0; i < kLanes;) {
+      const Lane lane = kAllLanes[i];
       const auto& want = rows_[index_of(lane)];
       EXPECT_EQ(stats.lanes[index_of(lane)].next_sequence, want.size() + 1);
       const auto reader = spool.read(lane, 1);
       std::uint64_t at = 0;
       std::uint64_t shed = 0;
+      std::uint64_t expired = 0;
+      const LaneLimits& limits = options_.lanes[index_of(lane)];
+      // What the receiver has had may be gone without a record.
+      const std::uint64_t had = carries_alerts_ ? delivered_[index_of(lane)] : 0;
       for (bool more = true; more;) {
         const auto item = reader->next();
         ASSERT_TRUE(item.ok()) << item.error().text();
         switch (*item) {
           case ReadItem::kRow:
+            ASSERT_GT(reader->row().sequence, at);
+            at = reader->row().sequence <= had + 1 ? reader->row().sequence - 1 : std::max(at, had);
             ASSERT_EQ(reader->row().sequence, at + 1);
             ASSERT_LT(at, want.size()) << "a row that was never committed";
-            EXPECT_EQ(reader->row().row.payload, want[at]);
+            EXPECT_EQ(reader->row().row.payload, want[at].payload);
             ++at;
             break;
           case ReadItem::kGap:
-            EXPECT_EQ(reader->gap().reason, GapReason::kShed);
+            ASSERT_GT(reader->gap().first, at);
+            at = reader->gap().first <= had + 1 ? reader->gap().first - 1 : std::max(at, had);
             ASSERT_EQ(reader->gap().first, at + 1);
             at = reader->gap().last;
+            ASSERT_LE(at, want.size());
+            if (reader->gap().reason == GapReason::kExpired) {
+              expired += reader->gap().count;
+              EXPECT_GT(limits.max_age.count(), 0);
+              EXPECT_GE(powered_ - want[at - 1].born, limits.max_age.count());
+              break;
+            }
+            EXPECT_EQ(reader->gap().reason, GapReason::kShed);
             shed += reader->gap().count;
-            EXPECT_NE(options_.on_full, OnFull::kRefuse);
+            EXPECT_TRUE(options_.on_full != OnFull::kRefuse || limits.max_bytes > 0);
             break;
           default:
             more = false;
         }
       }
-      EXPECT_EQ(at, want.size()) << lane_name(lane) << ": every row is there or in a gap record";
+      if (spool.gaps() != gaps) {  // a limit has let rows go meanwhile: look again
+        stats = spool.stats();
+        gaps = spool.gaps();
+        i = 0;
+        continue;
+      }
+      ++i;
+      EXPECT_EQ(std::max(at, had), want.size())
+          << lane_name(lane) << ": every row is there, delivered or in a gap record";
       EXPECT_EQ(stats.lanes[index_of(lane)].shed_rows, shed);
+      EXPECT_EQ(stats.lanes[index_of(lane)].expired_rows, expired);
     }
     const auto report = fsck_spool(disk_, "spool");
     ASSERT_TRUE(report.ok()) << report.error().text();
@@ -255,11 +318,15 @@ class Trial {
   std::mt19937_64 random_;
   io::FaultFiles disk_;
   SpoolOptions options_;
+  static constexpr Nanos kStep = std::chrono::minutes(1);
+  FakeClock clock_;
+  std::int64_t powered_ = 0;  // time with power, ns
   bool carries_alerts_ = false;
   std::vector<Done> log_;        // transaction n is at n - 1
   std::uint64_t base_ = 0;       // transactions before this life
   std::uint64_t committed_ = 0;  // at least so many must be there
-  std::array<std::vector<std::string>, kLanes> rows_;
+  std::array<std::vector<ModelRow>, kLanes> rows_;
+  std::array<std::uint64_t, kLanes> delivered_{};
 };
 
 // HW_TRIALS and HW_SEED run more, or one again.

@@ -22,6 +22,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,10 +36,22 @@ namespace headwater {
 
 enum class ReadItem : std::uint8_t { kEnd, kRow, kGap, kDecisions };
 
+// What a caller is going to drop anyway: segments that hold nothing else are passed by, their gaps
+// too. Rows that it does not take still come.
+struct ReadFilter {
+  WallTime from{std::numeric_limits<std::int64_t>::min()};  // event time, included
+  WallTime to{std::numeric_limits<std::int64_t>::max()};    // not included
+  std::string device;                                       // empty: any
+  // While set, nothing is passed by: a caller that waits for decisions about rows it has.
+  bool paused = false;
+};
+
 struct ReadOptions {
   std::optional<std::uint16_t> stream;  // rows and decisions of this stream only
   // Also decisions about rows of this lane, where they lie in the log: after or beside their rows.
   bool decisions = false;
+  // Looked at as each segment begins; must outlive the reader.
+  const ReadFilter* filter = nullptr;
 };
 
 struct ReadRow {

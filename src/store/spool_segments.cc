@@ -6,10 +6,7 @@
 #include "base/crc32c.h"
 #include "base/planted.h"
 #include "io/loop.h"
-#include "store/ahead.h"
 #include "store/frame_scanner.h"
-#include "store/lane_reader.h"
-#include "store/row_codec.h"
 #include "store/spool_core.h"
 
 namespace headwater {
@@ -27,8 +24,8 @@ constexpr int kMostReleases = 3;
 format::OpenedEntry SpoolCore::opened_entry() const {
   return {.epoch = epoch_,
           .boot_id = boot_id_,
-          .wall = io::wall_now(),
-          .mono = io::mono_now(),
+          .wall = clock_.wall(),
+          .mono = clock_.mono(),
           .program = kProgram};
 }
 
@@ -45,10 +42,13 @@ void SpoolCore::close_active() {
   const std::lock_guard guard(state_mutex_);
   active_->end_frame = committed_frame_ + 1;
   active_->end_next = state_.next;
-  active_->end_wall = io::wall_now();
+  active_->end_wall = clock_.wall();
+  active_->end_uptime = uptime();
   active_->closed.store(true, std::memory_order_release);
   active_.reset();
   active_file_.reset();
+  count_live();
+  next_expiry_ = 0;  // its rows count from now on
 }
 
 // Begins the next segment: a spare gets a header page and the checkpoint, is synced, then named.
@@ -70,8 +70,9 @@ Status SpoolCore::roll() {
   header.first_frame = committed_frame_ + 1;
   header.epoch = epoch_;
   header.boot_id = boot_id_;
-  header.wall = io::wall_now();
-  header.mono = io::mono_now();
+  header.wall = clock_.wall();
+  header.mono = clock_.mono();
+  header.uptime = uptime();
   segment->path = path_of(format::segment_name(header.generation));
   std::string body;
   {
@@ -79,11 +80,14 @@ Status SpoolCore::roll() {
     spare_count_ = spares_.size();
     drop_delivered_kept();
     header.next = state_.next;
+    if (!segments_.empty() && segments_.back()->summary) {
+      header.before = *segments_.back()->summary;
+    }
     state_.put_checkpoint(body, opened_entry());
   }
   format::FrameHeader frame = frame_header(body, header.first_frame, segment->tag());
   frame.flags = format::kFlagCheckpoint;
-  std::string bytes = format::encode(header);
+  std::string bytes = format::encode(header, active_devices_.bytes());
   bytes.resize(format::kPageBytes + frame.frame_bytes(), '\0');
   format::encode(frame, bytes.data() + format::kPageBytes);
   std::copy(body.begin(), body.end(),
@@ -113,10 +117,12 @@ Status SpoolCore::roll() {
   }
   active_file_ = std::move(file).value();
   active_ = segment;
+  active_devices_.clear();
   ++committed_frame_;
   {
     const std::lock_guard guard(state_mutex_);
     active_->end = bytes.size();
+    active_->summary.emplace().generation = header.generation;
     segments_.push_back(segment);
     stats_.written_bytes += bytes.size();
   }
@@ -188,153 +194,16 @@ Status SpoolCore::ensure_spare(bool beyond) {
       return made;  // letting rows go would not mend the disk
     }
     // Delivered segments first, they cost nothing; then by policy.
+    const bool may_shed = options_.on_full == OnFull::kShedOldest && active_;
     if (attempt == kMostReleases ||
-        !(release_oldest(false) ||
-          (options_.on_full == OnFull::kShedOldest && active_ && release_oldest(true)))) {
+        !(release_oldest(false) || (may_shed && shed_debug() && release_oldest(false)) ||
+          (may_shed && release_oldest(true)))) {
       break;
     }
   }
   // Admission keeps refuse and block within max_bytes; a frame that was accepted, and one that lost
   // its segment to a failed sync, may take one segment more.
   return beyond && disk_has_room ? make_spare() : std::move(made);
-}
-
-std::optional<std::uint64_t> SpoolCore::delivered(Lane lane) const {
-  std::optional<std::uint64_t> lowest;
-  bool received = false;
-  for (const Consumer& consumer : consumers_) {
-    if (consumer.lane == lane) {
-      const std::uint64_t upto = state_.lowest_cursor(consumer.name, lane);
-      lowest = std::min(lowest.value_or(upto), upto);
-      received = received || consumer.receives;
-    }
-  }
-  return received ? lowest : std::nullopt;
-}
-
-std::vector<SequenceRange> SpoolCore::undelivered(Lane lane, std::uint64_t first,
-                                                  std::uint64_t last) const {
-  std::vector<SequenceRange> missing;
-  bool received = false;
-  for (const Consumer& consumer : consumers_) {
-    if (consumer.lane != lane) {
-      continue;
-    }
-    received = received || consumer.receives;
-    const auto ahead = state_.states.find(ahead_key(consumer.name, lane));
-    const auto parts = parts_not_had(
-        first, last, state_.lowest_cursor(consumer.name, lane),
-        decode_ahead(ahead == state_.states.end() ? std::string_view() : ahead->second));
-    missing.insert(missing.end(), parts.begin(), parts.end());
-  }
-  if (!received) {
-    missing = parts_not_had(first, last, 0, {});
-  }
-  merge_ranges(missing);
-  return missing;
-}
-
-bool SpoolCore::nothing_needed(const Segment& segment) const {
-  return std::all_of(kAllLanes.begin(), kAllLanes.end(), [&](Lane lane) {
-    const std::size_t i = index_of(lane);
-    return undelivered(lane, segment.header.next[i], segment.end_next[i] - 1).empty();
-  });
-}
-
-void SpoolCore::drop_delivered_kept() {
-  for (auto it = state_.kept.begin(); it != state_.kept.end();) {
-    const auto upto = delivered(static_cast<Lane>(it->first.first));
-    if (upto && it->first.second <= *upto) {
-      state_.kept_bytes -= std::min(state_.kept_bytes, it->second.row.size());
-      it = state_.kept.erase(it);
-    } else {
-      ++it;
-    }
-  }
-}
-
-Result<std::string> SpoolCore::last_will(const Segment& oldest) {
-  std::string body;
-  std::vector<Gap> gaps;
-  std::pair<std::uint64_t, std::uint64_t> alerts{0, 0};  // not delivered: first, last
-  std::size_t budget = 0;
-  {
-    const std::lock_guard guard(state_mutex_);
-    drop_delivered_kept();
-    for (const Lane lane : kAllLanes) {
-      const std::size_t at = index_of(lane);
-      for (const auto& [first, last] :
-           undelivered(lane, oldest.header.next[at], oldest.end_next[at] - 1)) {
-        if (lane == Lane::kAlerts && delivered(lane)) {
-          alerts = {alerts.first == 0 ? first : alerts.first, last};
-          continue;
-        }
-        gaps.push_back({.lane = lane,
-                        .reason = GapReason::kShed,
-                        .first = first,
-                        .last = last - (planted(Bug::kShortGap) && last > first ? 1 : 0),
-                        .count = last - first + 1,
-                        .from = oldest.header.wall,
-                        .to = oldest.end_wall});
-      }
-    }
-    // Kept rows are in memory and in every checkpoint: an eighth of a segment at most.
-    const std::size_t most = static_cast<std::size_t>(options_.segment_bytes / 8);
-    budget = most > state_.kept_bytes ? most - state_.kept_bytes : 0;
-  }
-  const std::uint64_t room = active_->header.file_bytes - active_->end;
-  const std::size_t gap_room = (kLanes + 2 + gaps.size()) * 128;
-  budget = static_cast<std::size_t>(
-      std::min<std::uint64_t>(budget, room > gap_room ? room - gap_room : 0));
-  if (alerts.first != 0) {
-    LaneReader reader(*this, Lane::kAlerts, alerts.first, {});
-    std::uint64_t kept_upto = alerts.first - 1;
-    for (bool more = true; more;) {
-      switch (HW_TRY(reader.next())) {
-        case ReadItem::kRow: {
-          const ReadRow& row = reader.row();
-          if (row.sequence > alerts.second) {
-            more = false;
-            break;
-          }
-          RowEncoder encoder;
-          encoder.append(row.row);
-          const std::size_t need = encoder.size() + 64;
-          if (need > budget) {
-            more = false;
-            break;
-          }
-          budget -= need;
-          format::put_kept(body, static_cast<std::uint8_t>(Lane::kAlerts), row.stream,
-                           {row.sequence, row.stored, encoder.bytes()});
-          kept_upto = row.sequence;
-          break;
-        }
-        case ReadItem::kGap:
-          more = reader.gap().last < alerts.second;
-          kept_upto = std::min(reader.gap().last, alerts.second);
-          break;
-        case ReadItem::kEnd:
-        case ReadItem::kDecisions:
-          more = false;
-          break;
-      }
-    }
-    if (kept_upto < alerts.second) {
-      gaps.push_back({.lane = Lane::kAlerts,
-                      .reason = GapReason::kShed,
-                      .first = kept_upto + 1,
-                      .last = alerts.second,
-                      .count = alerts.second - kept_upto,
-                      .from = oldest.header.wall,
-                      .to = oldest.end_wall});
-    }
-  }
-  for (const Gap& gap : gaps) {
-    format::put_gap(body, gap);
-  }
-  format::put_released(body, oldest.header.generation);
-  return body;
 }
 
 // One frame of the spool's own, committed at once; it may use the reserve.
@@ -350,7 +219,7 @@ Status SpoolCore::write_own(std::string_view body) {
   Status status = write_frames(0, 1);
   if (status) {
     const std::lock_guard guard(state_mutex_);
-    state_.apply(pending_.front().body, false, io::wall_now());
+    state_.apply(pending_.front().body, false, clock_.wall());
   }
   pending_.erase(pending_.begin());
   return status;
@@ -381,6 +250,7 @@ Status SpoolCore::release_oldest(bool shed) {
   {
     const std::lock_guard guard(state_mutex_);
     segments_.pop_front();
+    count_live();
     pinned = oldest.use_count() > 1;
     keep = !pinned && oldest->header.file_bytes == options_.segment_bytes &&
            total_bytes() + options_.segment_bytes <= options_.max_bytes;
@@ -392,6 +262,7 @@ Status SpoolCore::release_oldest(bool shed) {
     // The file is still there: without those behind it, it would look like a log with a hole.
     const std::lock_guard guard(state_mutex_);
     segments_.push_front(std::move(oldest));
+    count_live();
     return removed;
   }
   HW_TRY(sync_spares());

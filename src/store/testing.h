@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -23,6 +24,30 @@ inline SpoolOptions small_options() {
   options.retry_delay = std::chrono::milliseconds(1);
   return options;
 }
+
+// Clocks that a test sets. Any thread.
+class FakeClock final : public SpoolClock {
+ public:
+  WallTime wall() const override { return {wall_.load()}; }
+  MonoTime mono() const override { return {mono_.load()}; }
+  Id128 boot_id() const override { return {1, boot_.load()}; }
+
+  void advance(Nanos by) {
+    mono_ += by.count();
+    wall_ += by.count();
+  }
+  void jump_wall(Nanos by) { wall_ += by.count(); }
+  // The monotonic clock of a new boot begins anew.
+  void reboot(MonoTime mono = {1'000'000'000}) {
+    ++boot_;
+    mono_ = mono.ns;
+  }
+
+ private:
+  std::atomic<std::int64_t> wall_{1'700'000'000'000'000'000};
+  std::atomic<std::int64_t> mono_{5'000'000'000};
+  std::atomic<std::uint64_t> boot_{1};
+};
 
 inline constexpr Nanos kPatience = std::chrono::seconds(20);
 

@@ -36,6 +36,7 @@ std::size_t Transaction::group_index(Lane lane, std::uint16_t stream) {
 std::uint32_t Transaction::append(Lane lane, std::uint16_t stream, const StoredRow& row) {
   Group& to = groups_[group_index(lane, stream)];
   to.rows.append(row);
+  facts_.add(lane, row.device, row.time);
   ++rows_;
   ++lane_rows_[index_of(lane)];
   return to.rows.count() - 1;
@@ -94,6 +95,9 @@ void Transaction::drop_rows() {
   }
   used_ = 0;
   last_ = 0;
+  if (rows_ > 0) {
+    facts_.clear();
+  }
   rows_ = 0;
   lane_rows_ = {};
 }

@@ -21,6 +21,7 @@
 #include "store/lane.h"
 #include "store/records.h"
 #include "store/row_codec.h"
+#include "store/row_facts.h"
 
 namespace headwater {
 
@@ -74,6 +75,7 @@ class Transaction {
   std::size_t last_ = 0;
   std::string meta_;  // entries that are not rows
   std::vector<Patch> patches_;
+  RowFactsBuilder facts_;
   std::string body_;
   std::size_t meta_at_ = 0;     // in body_
   std::size_t kept_bytes_ = 0;  // of states, cursors and gaps: what every checkpoint will carry
