@@ -10,15 +10,7 @@
 namespace headwater {
 namespace {
 
-constexpr double kRowBytes = 24;
-constexpr double kDecisionBytes = 9;
-constexpr double kBlockBytes = 4096;
-// Headers of two frames, the heads of their entries, cursor and next sequences, padding.
-constexpr double kCommitBytes = 300;
-constexpr double kMostWindow = 0.020;
 constexpr double kSecondsPerDay = 86'400;
-// With commit_delay auto: a commit and its wait on a disk of ordinary speed.
-constexpr double kAutoWindow = 0.002;
 
 std::string steps_of(const PipelineConfig& pipeline) {
   std::string text;
@@ -40,25 +32,23 @@ std::string human_bytes(double bytes) {
   return fmt::format("{:.3g} {}", bytes, kUnits[unit]);
 }
 
-}  // namespace
-
-double bytes_per_day(const Plan& plan, const ExpectedLoad& load) {
-  const Result<Nanos> delay = parse_duration(plan.config().store.commit_delay);
-  const double window =
-      std::max(delay ? static_cast<double>(delay->count()) * 1e-9 : kAutoWindow, 0.0005);
-  const double payload =
-      load.readings_per_second * (load.reading_bytes + kRowBytes + kDecisionBytes);
-  // A commit writes the block again that the last one ended in.
-  const double each = kBlockBytes + kCommitBytes;
-  double commits = std::min(load.readings_per_second, 1 / window);
-  if (!delay && plan.config().store.write_budget) {
-    const double budget =
-        static_cast<double>(plan.config().store.write_budget->bytes) / kSecondsPerDay;
-    const double most = std::max((budget - payload) / each, 1 / kMostWindow);
-    commits = std::min(commits, most);
-  }
-  return (payload + commits * each) * kSecondsPerDay;
+std::string describe_writes(const StoreConfig& store, const ExpectedLoad& load) {
+  const WriteForecast writes = forecast_writes(store, load);
+  const double full_after =
+      static_cast<double>(store.max_bytes.bytes) / writes.log / kSecondsPerDay;
+  return fmt::format(
+      "writes about {} a day at {:g} readings/s of {:g} bytes, {:.3g} ms a commit: {} by the "
+      "store, "
+      "{} by ext4's journal\n"
+      "  {} a day until the store has reached {}: for {:.2g} days\n",
+      human_bytes(writes.total() * kSecondsPerDay), load.readings_per_second, load.reading_bytes,
+      writes.commit_seconds * 1e3, human_bytes(writes.store * kSecondsPerDay),
+      human_bytes(writes.journal * kSecondsPerDay),
+      human_bytes(writes.new_total() * kSecondsPerDay), format_size(store.max_bytes.bytes),
+      full_after);
 }
+
+}  // namespace
 
 std::string describe_plan(const Plan& plan, const ExpectedLoad& load) {
   std::string text;
@@ -91,11 +81,7 @@ std::string describe_plan(const Plan& plan, const ExpectedLoad& load) {
   const std::string loss = plan.loss_window();
   text += loss.empty() ? "loss window: none; what a source was told \"got it\" about is on disk\n"
                        : fmt::format("LOSS WINDOW: {}\n", loss);
-  text += fmt::format(
-      "writes about {} a day at {:g} readings/s of {:g} bytes; the store holds {} "
-      "of it\n",
-      human_bytes(bytes_per_day(plan, load)), load.readings_per_second, load.reading_bytes,
-      format_size(config.store.max_bytes.bytes));
+  text += describe_writes(config.store, load);
   return text;
 }
 
@@ -129,7 +115,13 @@ std::string describe_plan_json(const Plan& plan, const ExpectedLoad& load) {
     json["uplink"] = {{"to", made.where}, {"lanes", made.options.lanes}};
   }
   json["loss_window"] = plan.loss_window();
-  json["bytes_written_per_day"] = bytes_per_day(plan, load);
+  const WriteForecast writes = forecast_writes(plan.config().store, load);
+  json["bytes_written_per_day"] = writes.total() * kSecondsPerDay;
+  json["writes"] = {{"commit_time_s", writes.commit_seconds},
+                    {"commits_per_second", writes.commits},
+                    {"bytes_per_day", writes.total() * kSecondsPerDay},
+                    {"new_store_bytes_per_day", writes.new_total() * kSecondsPerDay},
+                    {"store_bytes_per_day", writes.store * kSecondsPerDay}};
   return json.dump();
 }
 

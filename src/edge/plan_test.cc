@@ -299,7 +299,8 @@ model anomaly: MODEL ()" +
   output output: )" + model.outputs().front().text +
                       R"(
 loss window: none; what a source was told "got it" about is on disk
-writes about 3.91 GB a day at 10 readings/s of 100 bytes; the store holds 2GiB of it
+writes about 4.17 GB a day at 10 readings/s of 100 bytes, 0.3 ms a commit: 3.95 GB by the store, 224 MB by ext4's journal
+  5.21 GB a day until the store has reached 2GiB: for 5.1 days
 )");
 }
 
