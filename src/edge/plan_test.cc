@@ -300,7 +300,7 @@ model anomaly: MODEL ()" +
                       R"(
 loss window: none; what a source was told "got it" about is on disk
 writes about 4.17 GB a day at 10 readings/s of 100 bytes, 0.3 ms a commit: 3.95 GB by the store, 224 MB by ext4's journal
-  5.21 GB a day until the store has reached 2GiB: for 5.1 days
+  5.22 GB a day until the store has reached 2GiB: for 5.1 days
 )");
 }
 

@@ -1,6 +1,7 @@
 #include "edge/write_forecast.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <string>
 
@@ -14,8 +15,10 @@ constexpr double kBlock = 4096;
 // Of a row, beside its payload: a topic of 20 bytes, times, lengths. And its decision.
 constexpr double kRowBytes = 36;
 constexpr double kDecisionBytes = 9;
-// Headers of two frames, heads of their entries, first times, cursor and next sequences.
-constexpr double kCommitBytes = 340;
+// Of a transaction: headers of two frames, heads of their entries, first times, cursor, sequences.
+constexpr double kTransactionBytes = 340;
+// A worker takes what has arrived while it was at the readings before: its round.
+constexpr double kRound = 0.00015;
 constexpr double kOrdinaryCommit = 0.0003;
 constexpr double kQuietMost = 0.001;
 constexpr double kMostWindow = 0.020;
@@ -48,7 +51,8 @@ double window_of(const std::optional<Nanos>& fixed, double rate, double sync) {
 WriteForecast forecast_writes(const StoreConfig& store, const ExpectedLoad& load) {
   WriteForecast out;
   const double rate = load.readings_per_second;
-  const double rows = rate * (load.reading_bytes + kRowBytes + kDecisionBytes);
+  out.log = rate * (load.reading_bytes + kRowBytes + kDecisionBytes) +
+            kTransactionBytes / (1 / rate + kRound);
   out.commit_seconds =
       load.commit_time ? static_cast<double>(load.commit_time->count()) * 1e-9 : kOrdinaryCommit;
   std::optional<Nanos> fixed;
@@ -57,17 +61,14 @@ WriteForecast forecast_writes(const StoreConfig& store, const ExpectedLoad& load
   }
   const double window = window_of(fixed, rate, out.commit_seconds);
   out.commits = commits_at(rate, window, out.commit_seconds);
-  double with_readings = out.commits;
   if (window < kScoringTime) {
     out.commits = std::min(2 * out.commits, std::max(1 / out.commit_seconds, out.commits));
   } else if (!fixed && store.write_budget) {
     const double budget = static_cast<double>(store.write_budget->bytes) / kSecondsPerDay;
-    const double allowed = (budget - rows) / (kBlock + kCommitBytes);
+    const double allowed = (budget - out.log) / kBlock;
     const double least = commits_at(rate, kMostWindow, out.commit_seconds);
     out.commits = std::min(out.commits, std::max(allowed, least));
-    with_readings = out.commits;
   }
-  out.log = rows + with_readings * kCommitBytes;
   out.store = out.log + out.commits * kBlock;
 
   const double timed = (1 - std::exp(-kJournalEvery * out.commits)) / kJournalEvery;
@@ -80,7 +81,7 @@ WriteForecast forecast_writes(const StoreConfig& store, const ExpectedLoad& load
 }
 
 Result<Nanos> measure_commit_time(io::Files& files, std::string_view dir) {
-  constexpr int kTimes = 100;
+  constexpr std::size_t kTimes = 100;
   constexpr std::size_t kBytes = 512;
   const std::string path = std::string(dir) + "/commit-time.tmp";
   const auto measure = [&]() -> Result<Nanos> {
@@ -89,12 +90,15 @@ Result<Nanos> measure_commit_time(io::Files& files, std::string_view dir) {
     HW_TRY(file->pwrite(0, std::string(kTimes * kBytes, '\0')));
     HW_TRY(file->sync());
     const std::string bytes(kBytes, 'x');
-    const MonoTime began = io::mono_now();
+    std::array<Nanos, kTimes> took{};
     for (std::size_t i = 0; i < kTimes; ++i) {
+      const MonoTime began = io::mono_now();
       HW_TRY(file->pwrite(i * kBytes, bytes));
       HW_TRY(file->sync());
+      took[i] = io::mono_now() - began;
     }
-    return (io::mono_now() - began) / kTimes;
+    std::nth_element(took.begin(), took.begin() + kTimes / 2, took.end());
+    return took[kTimes / 2];
   };
   Result<Nanos> measured = measure();
   (void)files.remove(path);

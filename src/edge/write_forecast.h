@@ -38,7 +38,7 @@ struct WriteForecast {
 
 WriteForecast forecast_writes(const StoreConfig& store, const ExpectedLoad& load);
 
-// The mean of 100 small writes with fdatasync to a file in `dir`, which is removed again.
+// The median of 100 small writes with fdatasync to a file in `dir`, which is removed again.
 Result<Nanos> measure_commit_time(io::Files& files, std::string_view dir);
 
 }  // namespace headwater
