@@ -138,6 +138,19 @@ class Check(Folder):
         self.assertGreater(plan["plan"]["bytes_written_per_day"], 1000 * 300 * 86400)
         self.assertFalse((self.folder / "data").exists(), "check writes nothing")
 
+    def test_the_disk_is_measured_on_demand(self):
+        data = self.folder / "data"
+        data.mkdir()
+        quiet = json.loads(self.cli("check", "edge.yaml", "--json", "--rate", "1", "--measure-disk"))["plan"]["writes"]
+        busy = json.loads(self.cli("check", "edge.yaml", "--json", "--rate", "5000", "--measure-disk"))["plan"]["writes"]
+        self.assertGreater(quiet["commit_time_s"], 0)
+        self.assertGreater(quiet["new_store_bytes_per_day"], quiet["bytes_per_day"])
+        self.assertGreater(busy["commits_per_second"], quiet["commits_per_second"])
+        self.assertEqual(list(data.iterdir()), [], "nothing stays behind")
+        data.rmdir()
+        self.assertIn("0.3 ms a commit", self.cli("check", "edge.yaml", "--measure-disk"), "no folder to measure in: an SSD's")
+        self.assertFalse(data.exists())
+
     def test_every_mistake_at_once_with_place_and_nearest_name(self):
         self.write("edge.yaml", BAD)
         out, error = self.cli("check", "edge.yaml", status=65)

@@ -78,7 +78,7 @@ def append_peers():
     rocks = pathlib.Path("/usr/include/rocksdb/db.h").exists()
     libraries = [RELEASE / f"src/{name}/libhw_{name}.a" for name in ("store", "io", "base")]
     program = compile(
-        "append_peers", ["g++", "-std=c++20", "-O2", f"-I{ROOT / 'src'}", str(HERE / "append_peers.cc"), *map(str, libraries),
+        "append_peers" if rocks else "append_peers_without_rocksdb", ["g++", "-std=c++20", "-O2", f"-I{ROOT / 'src'}", str(HERE / "append_peers.cc"), *map(str, libraries),
                          "-lsqlite3", *(["-lrocksdb"] if rocks else []), "-lfmt", "-lssl", "-lcrypto", "-lxxhash", "-lzstd",
                          "-pthread"], [HERE / "append_peers.cc", *libraries])
     return program, rocks
