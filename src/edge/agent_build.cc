@@ -30,6 +30,7 @@ SpoolOptions spool_options(const EdgeConfig& config) {
   if (const Result<Nanos> delay = parse_duration(config.store.commit_delay)) {
     options.commit_delay = *delay;
   }
+  options.compression = config.store.compression;
   for (const auto& [name, lane] : config.store.lanes) {
     LaneLimits& limits = options.lanes[index_of(*parse_lane(name))];
     limits.max_bytes = lane.max_bytes ? lane.max_bytes->bytes : 0;

@@ -50,6 +50,7 @@ struct StoreConfig {
   std::string commit_delay = "auto";
   std::optional<config::ByteSize> write_budget;
   config::Map<LaneConfig> lanes;
+  Compression compression = Compression::kNone;
   Status validate() const;
 };
 
@@ -91,6 +92,10 @@ template <>
 inline constexpr auto kEnumNames<OnFull> = enum_names<OnFull>({{"shed_oldest", OnFull::kShedOldest},
                                                                {"refuse", OnFull::kRefuse},
                                                                {"block", OnFull::kBlock}});
+
+template <>
+inline constexpr auto kEnumNames<Compression> =
+    enum_names<Compression>({{"none", Compression::kNone}, {"zstd", Compression::kZstd}});
 
 template <>
 inline constexpr auto kSchema<EdgeIdentity> = schema<EdgeIdentity>(
@@ -230,7 +235,12 @@ inline constexpr auto kSchema<StoreConfig> = schema<StoreConfig>(
           {.name = "lanes",
            .doc = "Limits of single lanes within `max_bytes`. Rows that were not delivered leave a "
                   "gap record.",
-           .example = "{debug: {max_bytes: 64MiB, max_age: 7d}, readings: {max_age: 30d}}"}));
+           .example = "{debug: {max_bytes: 64MiB, max_age: 7d}, readings: {max_age: 30d}}"}),
+    field(&StoreConfig::compression,
+          {.name = "compression",
+           .doc = "zstd makes what is written smaller where many readings share a commit, for some "
+                  "time of the thread that writes. May change between starts; earlier versions of "
+                  "the program do not read what zstd wrote."}));
 
 template <>
 inline constexpr auto kSchema<HealthConfig> = schema<HealthConfig>(

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::string_view kSegmentMagic = "HWSPOOL1";
 constexpr std::string_view kFrameMagic = "HWFR";
-constexpr std::uint16_t kKnownFrameFlags = kFlagCheckpoint;
+constexpr std::uint16_t kKnownFrameFlags = kFlagCompressed | kFlagCheckpoint;
 constexpr std::size_t kPageCrcAt = kPageBytes - 4;
 constexpr std::size_t kFrameCrcAt = kFrameHeaderBytes - 4;
 constexpr std::size_t kNextAt = 96;
@@ -136,7 +136,7 @@ void encode(const FrameHeader& header, char* to) {
   headwater::store(to + 36, header.epoch);
   headwater::store(to + 40, header.wall.ns);
   headwater::store(to + 48, header.mono.ns);
-  headwater::store(to + 56, header.body_bytes);
+  headwater::store(to + 56, header.compressed() ? header.plain_bytes : header.body_bytes);
   headwater::store(to + kFrameCrcAt, crc32c(std::string_view(to, kFrameCrcAt)));
 }
 
@@ -158,6 +158,7 @@ std::optional<FrameHeader> decode_frame_header(std::string_view bytes) {
   header.epoch = load<std::uint32_t>(at + 36);
   header.wall.ns = load<std::int64_t>(at + 40);
   header.mono.ns = load<std::int64_t>(at + 48);
+  header.plain_bytes = load<std::uint32_t>(at + 56);
   return header;
 }
 
@@ -171,9 +172,8 @@ Status check_known(std::string_view header_bytes) {
   }
   const auto flags = load<std::uint16_t>(at + 6);
   if ((flags & ~kKnownFrameFlags) != 0) {
-    return Error::invalid("frame {} has flags {:#x}{}; this program does not know them",
-                          load<std::uint64_t>(at + 16), flags,
-                          (flags & kFlagCompressed) != 0 ? " (compressed)" : "");
+    return Error::invalid("frame {} has flags {:#x}; this program does not know them",
+                          load<std::uint64_t>(at + 16), flags);
   }
   return {};
 }

@@ -74,7 +74,9 @@ struct FrameHeader {
   std::uint32_t epoch = 0;
   WallTime wall;
   MonoTime mono;
+  std::uint32_t plain_bytes = 0;  // of the body before compression; set when compressed() alone
 
+  bool compressed() const { return (flags & kFlagCompressed) != 0; }
   bool checkpoint() const { return (flags & kFlagCheckpoint) != 0; }
   std::size_t frame_bytes() const;  // header, body and padding
 };

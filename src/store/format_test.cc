@@ -8,6 +8,7 @@
 #include "base/crc32c.h"
 #include "base/strings.h"
 #include "store/row_codec.h"
+#include "store/row_facts.h"
 #include "store/transaction.h"
 
 namespace headwater {
@@ -152,13 +153,13 @@ TEST(SpoolFormat, ALaterVersionAndUnknownFlagsAreRefusedInWords) {
     store(frame.data() + 60, crc32c(std::string_view(frame).substr(0, 60)));
   };
   EXPECT_TRUE(format::check_known(frame).ok());
-  store(frame.data() + 6, std::uint16_t{1});
+  store(frame.data() + 6, std::uint16_t{4});
   seal();
   ASSERT_TRUE(format::decode_frame_header(frame));
   auto refused = format::check_known(frame);
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().code(), Code::kInvalid);
-  EXPECT_NE(refused.error().text().find("compressed"), std::string::npos);
+  EXPECT_NE(refused.error().text().find("0x4"), std::string::npos);
   store(frame.data() + 6, std::uint16_t{0});
   store(frame.data() + 4, std::uint8_t{3});
   seal();
@@ -166,6 +167,45 @@ TEST(SpoolFormat, ALaterVersionAndUnknownFlagsAreRefusedInWords) {
   store(frame.data() + 4, std::uint8_t{1});
   seal();
   EXPECT_TRUE(format::check_known(frame).ok()) << "what the version before wrote is read";
+}
+
+TEST(SpoolFormat, ACompressedFrameTellsBothLengths) {
+  format::FrameHeader header;
+  header.flags = format::kFlagCompressed;
+  header.body_bytes = 100;
+  header.plain_bytes = 900;
+  std::string bytes(format::kFrameHeaderBytes, '\0');
+  format::encode(header, bytes.data());
+  EXPECT_EQ(load<std::uint32_t>(bytes.data() + 8), 100U);
+  EXPECT_EQ(load<std::uint32_t>(bytes.data() + 56), 900U);
+  EXPECT_TRUE(format::check_known(bytes).ok());
+  const auto read = format::decode_frame_header(bytes);
+  ASSERT_TRUE(read && read->compressed());
+  EXPECT_EQ(read->plain_bytes, 900U);
+  EXPECT_EQ(read->frame_bytes(), 168U);
+}
+
+TEST(SpoolFormat, ASegmentHeaderTellsOfTheSegmentBefore) {
+  format::SegmentHeader header;
+  header.generation = 8;
+  EXPECT_EQ(format::decode_segment_header(format::encode(header))->before.generation, 0U);
+  header.uptime = 77;
+  header.before.generation = 7;
+  header.before.lanes[1] = {1000, {-5}, {12}};
+  DeviceFilter devices;
+  devices.add(device_key(Lane::kReadings, "d1"));
+  const std::string page = format::encode(header, devices.bytes());
+  const auto read = format::decode_segment_header(page);
+  ASSERT_TRUE(read.ok());
+  EXPECT_EQ(read->uptime, 77U);
+  EXPECT_EQ(read->before.generation, 7U);
+  EXPECT_EQ(read->before.lanes[1].bytes, 1000U);
+  EXPECT_EQ(read->before.lanes[1].first.ns, -5);
+  EXPECT_EQ(read->before.lanes[1].last.ns, 12);
+  EXPECT_GT(read->before.lanes[2].first, read->before.lanes[2].last) << "no rows";
+  const std::string_view filter = format::device_filter_of(page);
+  EXPECT_TRUE(DeviceFilter::may_hold(filter, device_key(Lane::kReadings, "d1")));
+  EXPECT_FALSE(DeviceFilter::may_hold(filter, device_key(Lane::kAlerts, "d1")));
 }
 
 TEST(SpoolFormat, ASegmentHeaderReadsBackAndShowsDamage) {

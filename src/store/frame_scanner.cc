@@ -73,9 +73,29 @@ Result<bool> FrameScanner::frame_at(std::uint64_t offset, std::uint64_t least,
     return false;
   }
   HW_TRY(format::check_known(frame));
+  if (found->compressed()) {
+    const auto plain = HW_TRY(expand(*found, body));
+    if (!plain) {
+      return false;
+    }
+    body_ = *plain;
+  } else {
+    body_ = body;
+  }
   *header = *found;
-  body_ = body;
   return true;
+}
+
+Result<std::optional<std::string_view>> FrameScanner::expand(const format::FrameHeader& header,
+                                                             std::string_view stored) {
+  if (file_bytes_ == 0) {
+    file_bytes_ = HW_TRY(file_.size());
+  }
+  // A body that is larger than its segment was never written.
+  if (header.plain_bytes > file_bytes_) {
+    return std::optional<std::string_view>();
+  }
+  return expander_.expand(stored, header.plain_bytes);
 }
 
 Result<ScanItem> FrameScanner::next() {

@@ -12,6 +12,7 @@
 
 #include "base/result.h"
 #include "io/files.h"
+#include "store/body_codec.h"
 #include "store/format.h"
 
 namespace headwater {
@@ -70,6 +71,9 @@ class FrameScanner {
   // A frame of this segment at `offset` with a whole body and a number of at least `least`.
   Result<bool> frame_at(std::uint64_t offset, std::uint64_t least,
                         spool_format::FrameHeader* header);
+  // The body as it was before compression; nothing when it makes no sense.
+  Result<std::optional<std::string_view>> expand(const spool_format::FrameHeader& header,
+                                                 std::string_view stored);
   Result<ScanItem> look_behind(std::uint64_t from);
 
   const io::File& file_;
@@ -87,6 +91,8 @@ class FrameScanner {
   std::uint32_t highest_epoch_ = 0;
   std::uint64_t highest_committed_ = 0;
 
+  BodyExpander expander_;
+  std::uint64_t file_bytes_ = 0;  // 0: not asked yet
   std::string buffer_;
   std::uint64_t buffer_at_ = 0;
   std::size_t buffer_used_ = 0;

@@ -35,7 +35,7 @@ Result<std::optional<format::FrameHeader>> read_first_frame(const io::File& file
                                                             std::string* body) {
   const std::string head = HW_TRY(read_bytes(file, format::kPageBytes, format::kFrameHeaderBytes));
   const auto frame = format::decode_frame_header(head);
-  if (!frame) {
+  if (!frame || frame->compressed()) {  // a checkpoint is plain
     return std::optional<format::FrameHeader>();
   }
   if (format::kPageBytes + frame->frame_bytes() > HW_TRY(file.size())) {

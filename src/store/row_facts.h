@@ -71,6 +71,12 @@ struct RowFacts {
   std::array<Span, kLanes> spans;
   std::vector<std::uint64_t> devices;  // keys; some may come more than once
 
+  void add(const RowFacts& other) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      spans[lane].add(other.spans[lane]);
+    }
+    devices.insert(devices.end(), other.devices.begin(), other.devices.end());
+  }
   void clear() {  // keeps the memory
     spans.fill({});
     devices.clear();
@@ -83,7 +89,7 @@ class RowFactsBuilder {
   void add(Lane lane, std::string_view device, WallTime time) {
     facts_.spans[index_of(lane)].add({time.ns, time.ns});
     const std::uint64_t key = device_key(lane, device);
-    std::uint64_t& seen = seen_[(key >> 8) % seen_.size()];
+    std::uint64_t& seen = seen_[place(key)];
     if (seen != key) {
       seen = key;
       facts_.devices.push_back(key);
@@ -91,11 +97,15 @@ class RowFactsBuilder {
   }
   RowFacts& facts() { return facts_; }
   void clear() {
+    for (const std::uint64_t key : facts_.devices) {
+      seen_[place(key)] = 0;
+    }
     facts_.clear();
-    seen_.fill(0);
   }
 
  private:
+  static std::size_t place(std::uint64_t key) { return (key >> 8) % 64; }
+
   RowFacts facts_;
   std::array<std::uint64_t, 64> seen_{};  // the last key of each place; no key is 0
 };

@@ -302,13 +302,12 @@ Result<Submitted> SpoolCore::submit(Transaction& transaction) {
     pending.bytes = bytes;
     pending.end = next_;
     if (!buffers_.empty()) {
-      pending.body = std::move(buffers_.back().body);
-      pending.facts = std::move(buffers_.back().facts);
+      pending.body = std::move(buffers_.back());
       buffers_.pop_back();
       buffer_bytes_ -= pending.body.capacity();
     }
     pending.body.swap(transaction.body_);
-    std::swap(pending.facts, transaction.facts_.facts());
+    queue_facts_.add(transaction.facts_.facts());
     // Waiting for company, the flusher looks at the size only when told.
     wake = idle_ || (queued_bytes_ < kEnoughBytes && queued_bytes_ + bytes >= kEnoughBytes);
     queued_bytes_ += bytes;

@@ -41,6 +41,8 @@ enum class OnFull : std::uint8_t {
   kBlock,       // submit() answers kExhausted; the source withholds
 };
 
+enum class Compression : std::uint8_t { kNone, kZstd };
+
 // What a lane may hold, beyond which its oldest rows are let go, delivered or not, by whole
 // segments: what the active one holds stays. Rows that were not delivered leave a gap record. 0: no
 // limit.
@@ -71,6 +73,11 @@ struct SpoolOptions {
   // one, at the price of writing each new block twice.
   bool zero_fill = false;
   std::array<LaneLimits, kLanes> lanes{};
+  // Limits of lanes are looked at so long after open: by then deliver_to() and hold_for() have told
+  // what is delivered.
+  Nanos limits_after = std::chrono::seconds(60);
+  // Of frames of 512 bytes or more, on the flusher thread: larger transactions shrink more.
+  Compression compression = Compression::kNone;
   // Null: the machine's. Must outlive the spool.
   const SpoolClock* clock = nullptr;
   // Waits between attempts while the disk refuses.

@@ -7,10 +7,12 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
 #include "io/loop.h"
+#include "store/fsck.h"
 #include "store/spool.h"
 
 namespace headwater {
@@ -208,6 +210,115 @@ BENCHMARK(reopen)
     ->Unit(benchmark::kMillisecond)
     ->UseRealTime()
     ->Iterations(5);
+
+// A recording (lines of JSON with device_id; HW_BENCH_RECORDING) as one commit a batch, plain and
+// compressed: what a row costs on the disk and of the CPU.
+void append_recording(benchmark::State& state) {
+  const char* const path = std::getenv("HW_BENCH_RECORDING");
+  std::ifstream in(path == nullptr ? "examples/readings.jsonl" : path);
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(in, line);) {
+    lines.push_back(line);
+  }
+  if (lines.empty()) {
+    state.SkipWithError("no recording: set HW_BENCH_RECORDING");
+    return;
+  }
+  std::filesystem::remove_all(bench_dir());
+  SpoolOptions options;
+  options.dir = bench_dir();
+  options.commit_delay = Nanos{0};
+  options.compression = state.range(0) != 0 ? Compression::kZstd : Compression::kNone;
+  const auto batch = static_cast<std::size_t>(state.range(1));
+  auto spool = Spool::open(io::real_files(), options);
+  const Rows rows(batch);
+  Transaction transaction;
+  const double cpu = cpu_seconds();
+  std::size_t at = 0;
+  for (auto _ : state) {
+    for (StoredRow row : rows.rows) {
+      row.payload = lines[at++ % lines.size()];
+      transaction.append(Lane::kReadings, 0, row);
+    }
+    if (!(*spool)->submit(transaction) || !(*spool)->flush(std::chrono::seconds(10))) {
+      state.SkipWithError("the disk refuses");
+      break;
+    }
+  }
+  const double items = static_cast<double>(state.iterations()) * static_cast<double>(batch);
+  state.counters["cpu_us/row"] = 1e6 * (cpu_seconds() - cpu) / items;
+  state.counters["disk_B/row"] = static_cast<double>((*spool)->stats().written_bytes) / items;
+  state.counters["rows/s"] = benchmark::Counter(items, benchmark::Counter::kIsRate);
+  (*spool).reset();
+  std::filesystem::remove_all(bench_dir());
+}
+BENCHMARK(append_recording)
+    ->ArgsProduct({{0, 1}, {8, 64, 512}})
+    ->ArgNames({"zstd", "batch"})
+    ->Unit(benchmark::kMicrosecond)
+    ->UseRealTime()
+    ->MinTime(1.0);
+
+// The rows of one minute of a spool of a gigabyte, with and without a filter. HW_BENCH_KEEP leaves
+// the spool there, for `headwater store cat`.
+void read_minute(benchmark::State& state) {
+  SpoolOptions options;
+  options.dir = bench_dir();
+  std::filesystem::remove_all(bench_dir());
+  {
+    Rows rows(4096);
+    auto spool = Spool::open(io::real_files(), options);
+    Transaction transaction;
+    while (spool && (*spool)->stats().written_bytes < std::uint64_t{1100} << 20) {
+      for (StoredRow& row : rows.rows) {
+        row.time.ns += 4'096'000'000;  // a row each millisecond
+        transaction.append(Lane::kReadings, 0, row);
+      }
+      transaction.decide({.pipeline = "main",
+                          .lane = Lane::kReadings,
+                          .stream = 0,
+                          .first = 0,
+                          .count = 4096,
+                          .sequences = {},
+                          .own_rows = true,
+                          .model_digest = {},
+                          .revision = 1,
+                          .scores = {},
+                          .alerted = {}});
+      if (!(*spool)->submit(transaction) || !(*spool)->flush(std::chrono::seconds(10))) {
+        state.SkipWithError("the disk refuses");
+        return;
+      }
+    }
+  }
+  ReadFilter filter;
+  filter.from = {1'700'000'000'000'000'000 + 1'000'000'000'000};
+  filter.to = {filter.from.ns + 60'000'000'000};
+  std::size_t found = 0;
+  for (auto _ : state) {
+    found = 0;
+    auto view = SpoolView::open(io::real_files(), options.dir);
+    const auto reader = (*view)->read(Lane::kReadings, 1,
+                                      {.stream = std::nullopt,
+                                       .decisions = false,
+                                       .filter = state.range(0) != 0 ? &filter : nullptr});
+    for (auto item = reader->next(); item && *item != ReadItem::kEnd; item = reader->next()) {
+      const WallTime time = reader->row().row.time;
+      found += *item == ReadItem::kRow && time >= filter.from && time < filter.to ? 1 : 0;
+    }
+  }
+  state.counters["rows"] = static_cast<double>(found);
+  if (std::getenv("HW_BENCH_KEEP") == nullptr) {
+    std::filesystem::remove_all(bench_dir());
+  }
+}
+BENCHMARK(read_minute)
+    ->Arg(0)
+    ->Arg(1)
+    ->ArgName("filter")
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime()
+    ->Iterations(3);
 
 }  // namespace
 }  // namespace headwater

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "store/ahead.h"
+#include "store/body_codec.h"
 #include "store/commit_pacer.h"
 #include "store/log_state.h"
 #include "store/recovery.h"
@@ -74,7 +75,6 @@ class SpoolCore final : public SegmentSource {
     std::size_t bytes = 0;          // counted in queued_bytes_
     spool_format::Sequences end{};  // next sequences behind this frame
     bool tells_next = false;        // its body ends with a next entry
-    RowFacts facts;
   };
   // A frame for the next commit, made by the spool itself.
   void enqueue_own(std::string body);
@@ -90,7 +90,7 @@ class SpoolCore final : public SegmentSource {
   Status write_pending();
   Status write_frames(std::size_t from, std::size_t to);
   void applied(std::size_t from, std::size_t to);
-  void add_facts(const RowFacts& facts, const std::array<std::uint64_t, kLanes>& row_bytes);
+  void add_facts(const std::array<std::uint64_t, kLanes>& row_bytes);
   void set_health(SpoolHealth health, std::string text);
   void notify(const Status& status);
   void update_room();
@@ -155,13 +155,10 @@ class SpoolCore final : public SegmentSource {
   std::condition_variable wake_;
   std::condition_variable done_;
   std::vector<Pending> queue_;
-  struct Buffers {
-    std::string body;
-    RowFacts facts;
-  };
-  std::vector<Buffers> buffers_;    // to use again
-  std::size_t buffer_bytes_ = 0;    // capacity of the bodies
-  spool_format::Sequences next_{};  // sequences to give
+  std::vector<std::string> buffers_;  // bodies to use again
+  std::size_t buffer_bytes_ = 0;      // their capacity
+  RowFacts queue_facts_;              // of all rows in queue_
+  spool_format::Sequences next_{};    // sequences to give
   Ticket last_ticket_ = 0;
   Ticket flush_upto_ = 0;
   std::size_t queued_bytes_ = 0;  // in queue_ and pending_
@@ -196,8 +193,10 @@ class SpoolCore final : public SegmentSource {
   std::atomic<Ticket> committed_ticket_{0};
 
   std::vector<Pending> pending_;  // taken from the queue, not committed yet
+  RowFacts pending_facts_;        // of its rows, and of those of the batch that are committed
   std::shared_ptr<Segment> active_;
   std::unique_ptr<io::File> active_file_;
+  BodyCompressor compressor_;
   DeviceFilter active_devices_;    // of the active segment
   std::uint64_t next_expiry_ = 0;  // uptime at which age limits may let go more
   std::uint64_t committed_frame_ = 0;

@@ -81,6 +81,8 @@ bool SpoolCore::wait_for_frames() {
     return stop_ || flush_upto_ > committed() || queued_bytes_ >= kEnoughBytes;
   });
   pending_.swap(queue_);
+  pending_facts_.clear();
+  std::swap(pending_facts_, queue_facts_);
   return true;
 }
 
@@ -183,10 +185,25 @@ Status SpoolCore::write_frames(std::size_t from, std::size_t to) {
   parts.reserve(3 * headers.size());
   const std::uint32_t tag = active_->tag();
   std::uint64_t bytes = 0;
+  const bool compress = options_.compression == Compression::kZstd;
+  if (compress) {
+    std::size_t most = 0;
+    for (std::size_t i = from; i < to; ++i) {
+      most += pending_[i].body.size();
+    }
+    compressor_.begin(most);
+  }
   for (std::size_t i = from; i < to; ++i) {
-    const std::string& body = pending_[i].body;
+    const std::string& plain = pending_[i].body;
+    const auto stored = compress ? compressor_.compress(plain) : std::nullopt;
+    const std::string_view body = stored.value_or(plain);
     auto& header = headers[i - from];
-    format::encode(frame_header(body, committed_frame_ + 1 + (i - from), tag), header.data());
+    auto fields = frame_header(body, committed_frame_ + 1 + (i - from), tag);
+    if (stored) {
+      fields.flags = format::kFlagCompressed;
+      fields.plain_bytes = static_cast<std::uint32_t>(plain.size());
+    }
+    format::encode(fields, header.data());
     parts.emplace_back(header.data(), header.size());
     parts.emplace_back(body);
     const std::size_t size = format::kFrameHeaderBytes + body.size();
@@ -229,18 +246,19 @@ Status SpoolCore::write_frames(std::size_t from, std::size_t to) {
   return {};
 }
 
-void SpoolCore::add_facts(const RowFacts& facts,
-                          const std::array<std::uint64_t, kLanes>& row_bytes) {
+// Times and devices are those of the whole batch, though some of its frames may lie in another
+// segment: a summary may say more than is there, never less.
+void SpoolCore::add_facts(const std::array<std::uint64_t, kLanes>& row_bytes) {
   if (!active_->summary) {
     return;
   }
   for (std::size_t lane = 0; lane < kLanes; ++lane) {
     format::LaneSummary& summary = active_->summary->lanes[lane];
     summary.bytes += row_bytes[lane];
-    summary.first.ns = std::min(summary.first.ns, facts.spans[lane].first);
-    summary.last.ns = std::max(summary.last.ns, facts.spans[lane].last);
+    summary.first.ns = std::min(summary.first.ns, pending_facts_.spans[lane].first);
+    summary.last.ns = std::max(summary.last.ns, pending_facts_.spans[lane].last);
   }
-  for (const std::uint64_t key : facts.devices) {
+  for (const std::uint64_t key : pending_facts_.devices) {
     active_devices_.add(key);
   }
 }
@@ -252,31 +270,29 @@ void SpoolCore::applied(std::size_t from, std::size_t to) {
   {
     const std::lock_guard guard(state_mutex_);
     const WallTime now = clock_.wall();
+    std::array<std::uint64_t, kLanes> row_bytes{};
     for (std::size_t i = from; i < to; ++i) {
       const auto facts = state_.apply(pending_[i].body, false, now);
       for (std::size_t lane = 0; lane < kLanes; ++lane) {
         stats_.lanes[lane].rows += facts.rows[lane];
         live_bytes_[lane] += facts.row_bytes[lane];
+        row_bytes[lane] += facts.row_bytes[lane];
       }
-      add_facts(pending_[i].facts, facts.row_bytes);
       bytes += pending_[i].bytes;
     }
+    add_facts(row_bytes);
   }
   update_room();
   {
     const std::lock_guard guard(queue_mutex_);
     queued_bytes_ -= bytes;
     for (std::size_t i = from; i < to; ++i) {
-      auto& [body, facts] = buffers_.emplace_back();
-      body = std::move(pending_[i].body);
-      facts = std::move(pending_[i].facts);
-      if (buffer_bytes_ + body.capacity() > kMostBufferBytes) {
-        buffers_.pop_back();
-        continue;
+      std::string& body = pending_[i].body;
+      if (buffer_bytes_ + body.capacity() <= kMostBufferBytes) {
+        buffer_bytes_ += body.capacity();
+        body.clear();
+        buffers_.push_back(std::move(body));
       }
-      buffer_bytes_ += body.capacity();
-      body.clear();
-      facts.clear();
     }
     pending_.erase(pending_.begin() + static_cast<std::ptrdiff_t>(from),
                    pending_.begin() + static_cast<std::ptrdiff_t>(to));

@@ -47,6 +47,7 @@ class Trial {
     }
     carries_alerts_ = chance(2);
     options_.clock = &clock_;
+    options_.compression = chance(3) ? Compression::kZstd : Compression::kNone;
     for (const Lane lane : kAllLanes) {
       LaneLimits& limits = options_.lanes[index_of(lane)];
       if (chance(4)) {

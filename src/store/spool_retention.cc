@@ -227,19 +227,32 @@ void SpoolCore::put_let_go(Lane lane, std::uint64_t floor, GapReason reason,
     }
     format::put_gap(*body, gap);
   }
+  // Kept rows, most of them one behind the other.
   const auto upto = delivered(lane);
+  Gap run = gap;
+  run.count = 0;
+  const auto put_run = [&] {
+    if (run.count > 0) {
+      format::put_gap(*body, run);
+    }
+  };
   for (auto it = state_.kept.lower_bound({static_cast<std::uint8_t>(lane), 0});
        it != state_.kept.end() && it->first.first == i && it->first.second < floor; ++it) {
-    if (!upto || it->first.second > *upto) {
-      format::put_gap(*body, {.lane = lane,
-                              .reason = reason,
-                              .first = it->first.second,
-                              .last = it->first.second,
-                              .count = 1,
-                              .from = it->second.stored,
-                              .to = it->second.stored});
+    const std::uint64_t sequence = it->first.second;
+    if (upto && sequence <= *upto) {
+      continue;
     }
+    if (run.count == 0 || sequence != run.last + 1) {
+      put_run();
+      run.first = sequence;
+      run.count = 0;
+      run.from = it->second.stored;
+    }
+    run.last = sequence;
+    ++run.count;
+    run.to = it->second.stored;
   }
+  put_run();
   format::put_floor(*body, static_cast<std::uint8_t>(lane), floor);
 }
 
@@ -312,7 +325,11 @@ std::string SpoolCore::limit_records() {
 }
 
 bool SpoolCore::limits_due() const {
-  if (next_expiry_ <= uptime()) {
+  const std::uint64_t now = uptime();
+  if (now < uptime_mark_.uptime + static_cast<std::uint64_t>(options_.limits_after.count())) {
+    return false;
+  }
+  if (next_expiry_ <= now) {
     return true;
   }
   const std::lock_guard guard(state_mutex_);

@@ -194,10 +194,12 @@ Status SpoolCore::ensure_spare(bool beyond) {
       return made;  // letting rows go would not mend the disk
     }
     // Delivered segments first, they cost nothing; then by policy.
-    const bool may_shed = options_.on_full == OnFull::kShedOldest && active_;
+    const auto shed = [&] {
+      return (active_ && shed_debug() && release_oldest(false)) ||
+             (active_ && release_oldest(true));  // a failed record takes the active segment
+    };
     if (attempt == kMostReleases ||
-        !(release_oldest(false) || (may_shed && shed_debug() && release_oldest(false)) ||
-          (may_shed && release_oldest(true)))) {
+        !(release_oldest(false) || (options_.on_full == OnFull::kShedOldest && shed()))) {
       break;
     }
   }

@@ -22,6 +22,7 @@ inline SpoolOptions small_options() {
   options.min_free = 0;
   options.commit_delay = Nanos{0};
   options.retry_delay = std::chrono::milliseconds(1);
+  options.limits_after = Nanos{0};
   return options;
 }
 
