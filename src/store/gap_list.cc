@@ -9,6 +9,10 @@ namespace {
 // checkpoint for ever.
 constexpr std::size_t kMostGaps = 1024;
 
+bool dense(const Gap& gap) {
+  return gap.count == gap.last - gap.first + 1;
+}
+
 }  // namespace
 
 std::vector<std::pair<std::uint64_t, std::uint64_t>> GapList::uncovered(Lane lane,
@@ -34,6 +38,10 @@ std::vector<Gap> GapList::add(const Gap& gap) {
   if (gap.first == 0 || gap.first > gap.last) {
     return added;
   }
+  make_place(gap);
+  if (gap.count == 0) {
+    return added;
+  }
   for (const auto& [first, last] : uncovered(gap.lane, gap.first, gap.last)) {
     Gap part = gap;
     part.first = first;
@@ -44,6 +52,66 @@ std::vector<Gap> GapList::add(const Gap& gap) {
   }
   shrink();
   return added;
+}
+
+void GapList::make_place(const Gap& gap) {
+  std::vector<Gap> trimmed;
+  for (auto it = gaps_.lower_bound({gap.lane, gap.first});
+       it != gaps_.end() && it->first.first == gap.lane && it->second.first <= gap.last;) {
+    const Gap old = it->second;
+    const bool within = old.first >= gap.first && old.last <= gap.last;
+    if (dense(old) || !(dense(gap) || (within && old.reason == gap.reason))) {
+      ++it;
+      continue;
+    }
+    it = gaps_.erase(it);
+    for (auto [first, last] :
+         {std::pair(old.first, gap.first - 1), std::pair(gap.last + 1, old.last)}) {
+      if (first <= last && first >= old.first && last <= old.last) {
+        // How much of it lies here only a record for this range can say, until then: not all.
+        trimmed.push_back(old);
+        trimmed.back().first = first;
+        trimmed.back().last = last;
+        trimmed.back().count = std::min(old.count, last - first);
+      }
+    }
+  }
+  for (const Gap& part : trimmed) {
+    if (part.count == 0) {
+      continue;
+    }
+    gaps_.insert_or_assign(Key{part.lane, part.last}, part);
+  }
+}
+
+void GapList::skip(const Gap& gap, std::uint64_t segment) {
+  auto after = gaps_.upper_bound({gap.lane, gap.first});
+  if (after != gaps_.begin()) {
+    const auto before = std::prev(after);
+    const Gap& last = before->second;
+    if (last.lane == gap.lane && last.reason == gap.reason && last.first >= segment &&
+        last.last < gap.first) {
+      Gap wide = last;
+      wide.last = gap.last;
+      wide.count += gap.count;
+      wide.to = std::max(wide.to, gap.to);
+      gaps_.erase(before);
+      gaps_.insert_or_assign(Key{wide.lane, wide.last}, wide);
+      return;
+    }
+  }
+  gaps_.insert_or_assign(Key{gap.lane, gap.last}, gap);
+  shrink();
+}
+
+const Gap* GapList::find_loose(Lane lane, std::uint64_t first, std::uint64_t last) const {
+  for (auto it = gaps_.lower_bound({lane, first});
+       it != gaps_.end() && it->first.first == lane && it->second.first <= last; ++it) {
+    if (!dense(it->second)) {
+      return &it->second;
+    }
+  }
+  return nullptr;
 }
 
 const Gap* GapList::find(Lane lane, std::uint64_t first, std::uint64_t last) const {
@@ -79,7 +147,7 @@ void GapList::insert(Gap gap) {
     gap.to = std::max(gap.to, other.to);
   };
   const auto same = [&](const Gap& other) {
-    return other.lane == gap.lane && other.reason == gap.reason;
+    return other.lane == gap.lane && other.reason == gap.reason && dense(other) && dense(gap);
   };
   auto after = gaps_.lower_bound({gap.lane, gap.first});
   if (after != gaps_.end() && same(after->second) && after->second.first == gap.last + 1) {

@@ -111,6 +111,16 @@ std::optional<ReadItem> LaneReader::next_in_frame() {
         return ReadItem::kRow;
       }
     }
+    if (skipped_) {
+      if (const auto item = fill_hole(skipped_->first, skipped_->from)) {
+        return item;
+      }
+      gap_ = *std::exchange(skipped_, std::nullopt);
+      gap_.first = expected_;
+      gap_.count = gap_.last - gap_.first + 1;
+      expected_ = gap_.last + 1;
+      return ReadItem::kGap;
+    }
     format::Entry entry;
     if (!entries_.next(&entry)) {
       return std::nullopt;
@@ -130,6 +140,13 @@ std::optional<ReadItem> LaneReader::next_in_frame() {
         rows_ = RowDecoder(rows->rows);
         rows_stream_ = entry.stream;
         rows_next_ = rows->first;
+      }
+    } else if (entry.type == format::EntryType::kGap) {
+      // Of sequences not seen yet: rows that went no further than this frame. The committed state
+      // may not know of them, and need not.
+      const auto gap = format::decode_gap(entry);
+      if (gap && gap->last >= expected_) {
+        skipped_ = gap;
       }
     } else if (entry.type == format::EntryType::kDecisions && options_.decisions &&
                (!options_.stream || *options_.stream == entry.stream) &&

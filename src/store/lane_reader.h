@@ -50,6 +50,7 @@ class LaneReader final : public SpoolReader {
   std::uint16_t rows_stream_ = 0;
   std::uint64_t rows_next_ = 0;
   bool has_row_ = false;            // row_ is decoded but not given yet
+  std::optional<Gap> skipped_;      // rows that the frame at hand let go, not given yet
   std::optional<ReadRow> waiting_;  // the row of the frame that comes after what fills the hole
   std::string kept_;                // bytes of the kept row given
 

@@ -91,7 +91,10 @@ LogState::Applied LogState::apply(std::string_view body, bool checkpoint, WallTi
       case format::EntryType::kGap: {
         const auto gap = format::decode_gap(entry);
         good = gap.has_value();
-        if (good) {
+        if (good && gap->reason == GapReason::kShed && gap->first == next[entry.lane]) {
+          gaps.skip(*gap, segment_first_[entry.lane]);
+          next[entry.lane] = gap->last + 1;
+        } else if (good) {
           gaps.add(*gap);
           // A gap at the end of a lane (damage that took its last rows) moves the lane on.
           std::uint64_t& expected = next[entry.lane];
@@ -154,6 +157,9 @@ LogState::Applied LogState::apply(std::string_view body, bool checkpoint, WallTi
     applied.ok = applied.ok && good;
   }
   applied.ok = applied.ok && entries.ok();
+  if (checkpoint) {
+    begin_segment();
+  }
   return applied;
 }
 

@@ -28,7 +28,10 @@ struct KeptRow {
 
 class LogState {
  public:
-  LogState() { next.fill(1); }
+  LogState() {
+    next.fill(1);
+    segment_first_.fill(1);
+  }
 
   struct Applied {
     bool ok =
@@ -42,6 +45,8 @@ class LogState {
   // A checkpoint replaces everything but `next`, of which the larger counts.
   Applied apply(std::string_view body, bool checkpoint, WallTime at);
 
+  // The segment at hand begins here: its checkpoint has been made.
+  void begin_segment() { segment_first_ = next; }
   // The entries of a checkpoint frame; `opened` is given because each process writes its own.
   void put_checkpoint(std::string& body, const spool_format::OpenedEntry& opened) const;
   std::size_t checkpoint_bytes() const;
@@ -68,6 +73,7 @@ class LogState {
   Id128 boot_id;               // the same
 
  private:
+  spool_format::Sequences segment_first_{};
   std::size_t state_bytes_ = 0;
   std::size_t cursor_bytes_ = 0;
 };

@@ -204,16 +204,25 @@ Status SpoolCore::health_status() const {
   return {};
 }
 
-bool SpoolCore::has_room(std::size_t bytes, bool rows) const {
-  // Transactions without rows (cursors above all) make room: the reserve is theirs.
-  const std::uint64_t kept_free = rows ? options_.segment_bytes / 4 : 0;
+// What must be left behind it: for alerts about what is stored, and for transactions without rows
+// (cursors above all), which make room.
+std::uint64_t SpoolCore::reserve_behind(const Transaction& transaction) const {
+  if (!transaction.takes_sequences()) {
+    return 0;
+  }
+  const bool alerts_alone =
+      transaction.rows() > 0 && transaction.rows() == transaction.rows(Lane::kAlerts);
+  return alerts_alone ? options_.segment_bytes / 8 : row_reserve();
+}
+
+bool SpoolCore::has_room(std::size_t bytes, std::uint64_t kept_free) const {
   return options_.on_full == OnFull::kShedOldest || queued_bytes_ + bytes + kept_free <= room_;
 }
 
 Status SpoolCore::takes_rows() const {
   const std::lock_guard guard(queue_mutex_);
   HW_TRY(health_status());
-  if (wanted_ > 0 && !has_room(wanted_, true)) {
+  if (wanted_ > 0 && !has_room(wanted_, row_reserve())) {
     return Error::exhausted("spool is full: {} bytes and nothing to let go", options_.max_bytes);
   }
   return {};
@@ -244,14 +253,14 @@ std::uint64_t SpoolCore::uptime() const {
 }
 
 Status SpoolCore::admit(const Transaction& transaction, std::size_t bytes) {
-  const bool rows = transaction.rows() > 0;
+  const bool rows = transaction.takes_sequences();
   if (rows) {
     HW_TRY(health_status());
   }
   if (queued_bytes_ + bytes > options_.max_queue_bytes) {
     return Error::exhausted("spool: {} bytes wait for the disk already", queued_bytes_);
   }
-  if (!has_room(bytes, rows)) {
+  if (!has_room(bytes, reserve_behind(transaction))) {
     if (rows && std::exchange(wanted_, bytes) == 0) {
       wake_.notify_one();  // from here on there is a look for room
     }
@@ -291,7 +300,7 @@ Result<Submitted> SpoolCore::submit(Transaction& transaction) {
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
       submitted.first_sequence[lane] = transaction.lane_rows_[lane] > 0 ? next_[lane] : 0;
     }
-    if (transaction.rows() > 0) {
+    if (transaction.rows() > transaction.rows(Lane::kAlerts)) {
       wanted_ = 0;
     }
     transaction.number(next_);
@@ -494,6 +503,9 @@ std::size_t Spool::max_transaction_bytes() const {
 }
 Status Spool::takes_rows() const {
   return core_->takes_rows();
+}
+double Spool::fill() const {
+  return core_->fill();
 }
 void Spool::on_commit(std::function<void(Ticket, const Status&)> call) {
   core_->on_commit(std::move(call));

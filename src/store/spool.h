@@ -153,6 +153,9 @@ class Spool {
   // submit of rows was answered so, until there is room for them) or the disk is, kUnavailable
   // while the disk fails. A queue that is full for the moment is no reason.
   Status takes_rows() const;
+  // What is needed (not delivered to all consumers, or of a lane without any) as a part of
+  // max_bytes, by whole segments; as of the last commit. It may be above 1.
+  double fill() const;
 
   // `call(upto, ok)` after each commit; `call(upto, error)`, with the last committed ticket, when
   // the disk starts to refuse (the frames are kept and tried again). Callbacks are never removed:

@@ -43,6 +43,7 @@ class SpoolCore final : public SegmentSource {
   std::size_t max_transaction_bytes() const { return options_.segment_bytes / 2; }
   Status takes_rows() const;
   void on_commit(std::function<void(Ticket, const Status&)> call);
+  double fill() const { return fill_.load(std::memory_order_relaxed); }
   Ticket committed() const { return committed_ticket_.load(std::memory_order_acquire); }
   Status flush(Nanos timeout);
   void add_consumer(std::string_view consumer, Lane lane, bool receives);
@@ -80,7 +81,9 @@ class SpoolCore final : public SegmentSource {
   void enqueue_own(std::string body);
   Status admit(const Transaction& transaction, std::size_t bytes);  // under queue_mutex_
   Status health_status() const;                                     // under queue_mutex_
-  bool has_room(std::size_t bytes, bool rows) const;                // under queue_mutex_
+  std::uint64_t row_reserve() const { return options_.segment_bytes / 4; }
+  std::uint64_t reserve_behind(const Transaction& transaction) const;
+  bool has_room(std::size_t bytes, std::uint64_t kept_free) const;  // under queue_mutex_
 
   // ---- flusher: spool_flusher.cc ----
   void run();
@@ -122,10 +125,16 @@ class SpoolCore final : public SegmentSource {
   // What a release has to put on record first: gap records and kept rows.
   Result<std::string> last_will(const Segment& oldest);
   Status keep_rows(const Gap& rows, std::size_t* budget, std::string* body, std::vector<Gap>* gaps);
-  // The entries that let the rows of a lane below `floor` go. Under state_mutex_.
-  void put_let_go(Lane lane, std::uint64_t floor, GapReason reason, std::string* body) const;
+  // The gap records and the entry that let the rows of a lane below `floor` go. Under state_mutex_.
+  void put_let_go(Lane lane, std::uint64_t floor, GapReason reason, std::vector<Gap>* gaps,
+                  std::string* floors) const;
+  // The entries of these records, of which each counts its whole range, and anew those of records
+  // that they leave a part of.
+  Status put_gaps(const std::vector<Gap>& gaps, std::string* body);
+  // Rows of first..last that were skipped at admission, by reading.
+  Result<std::uint64_t> skipped_in(Lane lane, std::uint64_t first, std::uint64_t last);
   Status shed_debug();
-  std::string limit_records();
+  Result<std::string> limit_records();
   bool limits_due() const;
   // Lets go what the lane limits ask for. A failure is tried again later.
   void keep_limits();
@@ -191,6 +200,7 @@ class SpoolCore final : public SegmentSource {
   std::mutex callbacks_mutex_;
   std::vector<std::function<void(Ticket, const Status&)>> callbacks_;
   std::atomic<Ticket> committed_ticket_{0};
+  std::atomic<double> fill_{0};
 
   std::vector<Pending> pending_;  // taken from the queue, not committed yet
   RowFacts pending_facts_;        // of its rows, and of those of the batch that are committed

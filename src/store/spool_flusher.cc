@@ -91,7 +91,7 @@ void SpoolCore::look_for_room() {
   update_room();
   {
     const std::lock_guard guard(queue_mutex_);
-    if (wanted_ == 0 || !has_room(wanted_, true)) {
+    if (wanted_ == 0 || !has_room(wanted_, row_reserve())) {
       return;
     }
     wanted_ = 0;
@@ -322,11 +322,8 @@ void SpoolCore::notify(const Status& status) {
   }
 }
 
-// What may be accepted without letting anything go (refuse, block).
+// What may be accepted without letting anything go (refuse, block), and how much is needed.
 void SpoolCore::update_room() {
-  if (options_.on_full == OnFull::kShedOldest) {
-    return;
-  }
   std::uint64_t delivered_segments = 0;
   std::uint64_t total = 0;
   std::size_t checkpoint = 0;
@@ -340,6 +337,16 @@ void SpoolCore::update_room() {
       }
       ++delivered_segments;
     }
+    std::uint64_t needed = 0;
+    for (auto it = segments_.begin() + static_cast<std::ptrdiff_t>(delivered_segments);
+         it != segments_.end(); ++it) {
+      needed += *it == active_ ? (*it)->end.load() : (*it)->header.file_bytes;
+    }
+    fill_.store(static_cast<double>(needed) / static_cast<double>(options_.max_bytes),
+                std::memory_order_relaxed);
+  }
+  if (options_.on_full == OnFull::kShedOldest) {
+    return;
   }
   const std::uint64_t size = options_.segment_bytes;
   std::uint64_t fresh = total < options_.max_bytes ? (options_.max_bytes - total) / size : 0;

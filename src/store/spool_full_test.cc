@@ -270,6 +270,10 @@ TEST_F(SpoolFull, RefusesWhenFullAndTakesAgainAfterDelivery) {
     EXPECT_EQ(spool->submit(transaction).error().code(), Code::kExhausted);
     EXPECT_EQ(transaction.rows(), 1U);
     EXPECT_EQ(spool->stats().refused, 2U);
+    // Alerts about what is stored have a reserve of their own.
+    append(*spool, "alert", Lane::kAlerts);
+    ASSERT_TRUE(spool->flush(kPatience).ok());
+    EXPECT_FALSE(spool->takes_rows().ok());
     EXPECT_LE(spool->stats().bytes, options.max_bytes);
     EXPECT_TRUE(spool->gaps().empty());
     // The cursor that makes room is taken.
@@ -301,6 +305,81 @@ TEST_F(SpoolFull, AFullDiskIsReportedKeptOutAndOutlived) {
   EXPECT_TRUE(until([&] { return spool->takes_rows().ok(); }));
   EXPECT_TRUE(until([&] { return told.load(); }));
   EXPECT_TRUE(spool->submit(transaction).ok());
+}
+
+// Rows skipped at admission, then let go with the others of their segment, of which the receiver
+// had a part: every sequence is delivered, stored or counted once.
+TEST_F(SpoolFull, SkippedRowsAreCountedOnceAlsoWhenTheirSegmentIsLetGo) {
+  auto spool = open();
+  spool->deliver_to("uplink", Lane::kReadings);
+  std::vector<bool> is_row = {false};  // by sequence
+  std::uint64_t cursor = 0;
+  Transaction transaction;
+  for (int i = 0; i < 120; ++i) {
+    transaction.append(Lane::kReadings, 0, sample_row(fmt::format("{} {}", i, kBig)));
+    is_row.push_back(true);
+    const std::uint64_t skipped = i % 3 == 2 ? 0 : i % 7 + 1;
+    transaction.skip(Lane::kReadings, skipped, {1}, {2});
+    is_row.insert(is_row.end(), skipped, false);
+    if (i == 30) {
+      cursor = is_row.size() - 5;  // within a segment
+      transaction.cursor("uplink", Lane::kReadings, kAllStreams, cursor);
+    }
+    ASSERT_TRUE(spool->submit(transaction).ok());
+    ASSERT_TRUE(spool->flush(kPatience).ok());
+  }
+  const auto check = [&] {
+    const std::uint64_t oldest = spool->stats().lanes[1].oldest_sequence;
+    ASSERT_GT(oldest, cursor);
+    std::uint64_t expected = 0;
+    for (std::uint64_t sequence = 1; sequence < is_row.size(); ++sequence) {
+      expected += !is_row[sequence] || (sequence > cursor && sequence < oldest) ? 1 : 0;
+    }
+    EXPECT_EQ(spool->stats().lanes[1].shed_rows, expected);
+    EXPECT_LT(spool->gaps().size(), 10U) << "one a segment";
+    // A reader's counts are the holes.
+    const auto reader = spool->read(Lane::kReadings, cursor + 1);
+    std::uint64_t at = cursor;
+    std::uint64_t holes = 0;
+    for (ReadItem item = reader->next().value(); item != ReadItem::kEnd;
+         item = reader->next().value()) {
+      if (item == ReadItem::kGap) {
+        EXPECT_EQ(reader->gap().reason, GapReason::kShed);
+        EXPECT_EQ(reader->gap().first, at + 1);
+        EXPECT_EQ(reader->gap().count, reader->gap().last - reader->gap().first + 1);
+        holes += reader->gap().count;
+        at = reader->gap().last;
+      } else {
+        EXPECT_EQ(reader->row().sequence, ++at);
+        EXPECT_TRUE(is_row[at]);
+      }
+    }
+    EXPECT_EQ(at, is_row.size() - 1) << "the last ones were skipped: the reader says so";
+    std::uint64_t rows = 0;
+    for (std::uint64_t sequence = cursor + 1; sequence < is_row.size(); ++sequence) {
+      rows += is_row[sequence] && sequence >= oldest ? 1 : 0;
+    }
+    EXPECT_EQ(holes + rows, is_row.size() - 1 - cursor);
+  };
+  check();
+  spool.reset();
+  disk.restart(0.0);
+  spool = open();
+  check();
+}
+
+TEST_F(SpoolFull, TellsHowMuchIsNeeded) {
+  auto spool = open();
+  spool->deliver_to("uplink", Lane::kReadings);
+  EXPECT_LT(spool->fill(), 0.1);
+  ASSERT_EQ(fill(*spool, 100), 100U);
+  EXPECT_GT(spool->fill(), 0.5);
+  EXPECT_LE(spool->fill(), 1.0);
+  Transaction cursor;
+  cursor.cursor("uplink", Lane::kReadings, kAllStreams, 100);
+  ASSERT_TRUE(spool->submit(cursor).ok());
+  ASSERT_TRUE(spool->flush(kPatience).ok());
+  EXPECT_LT(spool->fill(), 0.3) << "the active segment";
 }
 
 TEST_F(SpoolFull, SaysWhetherItTakesRows) {

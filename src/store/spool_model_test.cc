@@ -18,6 +18,8 @@ struct ModelRow {
   std::string payload;
   std::int64_t born = 0;  // on the clock of time with power
 };
+// Stands in the model for a row that was skipped.
+constexpr std::string_view kSkipped = "skipped";
 
 struct Done {  // one transaction
   std::array<std::vector<ModelRow>, kLanes> rows;
@@ -57,6 +59,7 @@ class Trial {
         limits.max_age = kStep * static_cast<std::int64_t>(20 + below(100));
       }
     }
+    skips_ = chance(2);
   }
 
   void run() {
@@ -175,6 +178,14 @@ class Trial {
         transaction.cursor("pager", kAllLanes.at(lane), kAllStreams, upto);
       }
     }
+    if (skips_ && chance(2)) {
+      const Lane lane = chance(2) ? Lane::kReadings : Lane::kDeadLetter;
+      const std::uint64_t count = 1 + below(5);
+      transaction.skip(lane, count, {1}, {2});
+      EXPECT_EQ(transaction.skipped(lane), count);
+      done.rows[index_of(lane)].insert(done.rows[index_of(lane)].end(), count,
+                                       {std::string(kSkipped), powered_});
+    }
     done.states["number"] = std::to_string(number);
     transaction.state("number", done.states["number"]);
     if (chance(3)) {
@@ -197,7 +208,8 @@ class Trial {
     EXPECT_EQ(submitted->ticket, number - base_);
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
       if (!done.rows[lane].empty()) {
-        EXPECT_EQ(submitted->first_sequence[lane], rows_.at(lane).size() + 1);
+        EXPECT_EQ(submitted->first_sequence[lane],
+                  done.rows[lane][0].payload == kSkipped ? 0 : rows_.at(lane).size() + 1);
         rows_[lane].insert(rows_[lane].end(), done.rows[lane].begin(), done.rows[lane].end());
       }
     }
@@ -282,7 +294,10 @@ class Trial {
             }
             EXPECT_EQ(reader->gap().reason, GapReason::kShed);
             shed += reader->gap().count;
-            EXPECT_TRUE(options_.on_full != OnFull::kRefuse || limits.max_bytes > 0);
+            for (std::uint64_t gone = reader->gap().first; gone <= at; ++gone) {
+              EXPECT_TRUE(options_.on_full != OnFull::kRefuse || limits.max_bytes > 0 ||
+                          want[gone - 1].payload == kSkipped);
+            }
             break;
           default:
             more = false;
@@ -323,6 +338,7 @@ class Trial {
   FakeClock clock_;
   std::int64_t powered_ = 0;  // time with power, ns
   bool carries_alerts_ = false;
+  bool skips_ = false;
   std::vector<Done> log_;        // transaction n is at n - 1
   std::uint64_t base_ = 0;       // transactions before this life
   std::uint64_t committed_ = 0;  // at least so many must be there

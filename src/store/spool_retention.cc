@@ -201,15 +201,72 @@ Result<std::string> SpoolCore::last_will(const Segment& oldest) {
     left -= before - budget;
     there += before - budget;
   }
-  for (const Gap& gap : gaps) {
-    format::put_gap(body, gap);
-  }
+  HW_TRY(put_gaps(gaps, &body));
   format::put_released(body, oldest.header.generation);
   return body;
 }
 
-void SpoolCore::put_let_go(Lane lane, std::uint64_t floor, GapReason reason,
-                           std::string* body) const {
+Status SpoolCore::put_gaps(const std::vector<Gap>& gaps, std::string* body) {
+  std::vector<Gap> parts;
+  {
+    const std::lock_guard guard(state_mutex_);
+    for (const Gap& loose : state_.gaps.all()) {
+      std::vector<SequenceRange> taken;
+      for (const Gap& gap : gaps) {
+        if (gap.lane == loose.lane && gap.first <= loose.last && gap.last >= loose.first) {
+          taken.push_back({gap.first, gap.last});
+        }
+      }
+      if (taken.empty() || loose.count == loose.last - loose.first + 1) {
+        continue;
+      }
+      merge_ranges(taken);
+      for (const auto& [first, last] : parts_not_had(loose.first, loose.last, 0, taken)) {
+        parts.push_back(loose);
+        parts.back().first = first;
+        parts.back().last = last;
+      }
+    }
+  }
+  for (const Gap& gap : gaps) {
+    format::put_gap(*body, gap);
+  }
+  for (Gap& part : parts) {
+    part.count = HW_TRY(skipped_in(part.lane, part.first, part.last));
+    format::put_gap(*body, part);
+  }
+  return {};
+}
+
+Result<std::uint64_t> SpoolCore::skipped_in(Lane lane, std::uint64_t first, std::uint64_t last) {
+  LaneReader reader(*this, lane, first, {});
+  std::uint64_t skipped = 0;
+  while (true) {
+    switch (HW_TRY(reader.next())) {
+      case ReadItem::kRow:
+        if (reader.row().sequence >= last) {
+          return skipped;
+        }
+        break;
+      case ReadItem::kGap:
+        if (reader.gap().first <= last) {
+          skipped += std::min(reader.gap().count,
+                              std::min(reader.gap().last, last) - reader.gap().first + 1);
+        }
+        if (reader.gap().last >= last) {
+          return skipped;
+        }
+        break;
+      case ReadItem::kDecisions:
+        break;
+      case ReadItem::kEnd:
+        return skipped;
+    }
+  }
+}
+
+void SpoolCore::put_let_go(Lane lane, std::uint64_t floor, GapReason reason, std::vector<Gap>* gaps,
+                           std::string* floors) const {
   const std::size_t i = index_of(lane);
   for (const auto& [first, last] : undelivered(lane, oldest_live(lane), floor - 1)) {
     Gap gap{.lane = lane,
@@ -225,15 +282,14 @@ void SpoolCore::put_let_go(Lane lane, std::uint64_t floor, GapReason reason,
         gap.to = segment->end_wall;
       }
     }
-    format::put_gap(*body, gap);
+    gaps->push_back(gap);
   }
   // Kept rows, most of them one behind the other.
   const auto upto = delivered(lane);
-  Gap run = gap;
-  run.count = 0;
+  Gap run{.lane = lane, .reason = reason, .first = 0, .last = 0, .count = 0, .from = {}, .to = {}};
   const auto put_run = [&] {
     if (run.count > 0) {
-      format::put_gap(*body, run);
+      gaps->push_back(run);
     }
   };
   for (auto it = state_.kept.lower_bound({static_cast<std::uint8_t>(lane), 0});
@@ -253,12 +309,13 @@ void SpoolCore::put_let_go(Lane lane, std::uint64_t floor, GapReason reason,
     run.to = it->second.stored;
   }
   put_run();
-  format::put_floor(*body, static_cast<std::uint8_t>(lane), floor);
+  format::put_floor(*floors, static_cast<std::uint8_t>(lane), floor);
 }
 
 // Debug rows go first: where nothing else is needed in the oldest segments, all of theirs at once.
 Status SpoolCore::shed_debug() {
-  std::string body;
+  std::vector<Gap> gaps;
+  std::string floors;
   {
     const std::lock_guard guard(state_mutex_);
     std::uint64_t floor = 0;
@@ -275,17 +332,20 @@ Status SpoolCore::shed_debug() {
     if (floor <= oldest || undelivered(Lane::kDebug, oldest, floor - 1).empty()) {
       return Error::exhausted("no debug rows to let go");
     }
-    put_let_go(Lane::kDebug, floor, GapReason::kShed, &body);
+    put_let_go(Lane::kDebug, floor, GapReason::kShed, &gaps, &floors);
   }
-  return write_own(body);
+  std::string body;
+  HW_TRY(put_gaps(gaps, &body));
+  return write_own(body + floors);
 }
 
 // The floors that the limits ask for now; the next time to look is left in next_expiry_.
-std::string SpoolCore::limit_records() {
-  std::string body;
+Result<std::string> SpoolCore::limit_records() {
+  std::vector<Gap> gaps;
+  std::string floors;
   const std::uint64_t now = uptime();
   next_expiry_ = std::numeric_limits<std::uint64_t>::max();
-  const std::lock_guard guard(state_mutex_);
+  std::unique_lock lock(state_mutex_);
   drop_delivered_kept();
   for (const Lane lane : kAllLanes) {
     const std::size_t i = index_of(lane);
@@ -315,13 +375,16 @@ std::string SpoolCore::limit_records() {
     }
     // What is too old lies before what is too much.
     if (expired > 0) {
-      put_let_go(lane, expired, GapReason::kExpired, &body);
+      put_let_go(lane, expired, GapReason::kExpired, &gaps, &floors);
     }
     if (shed > expired) {
-      put_let_go(lane, shed, GapReason::kShed, &body);
+      put_let_go(lane, shed, GapReason::kShed, &gaps, &floors);
     }
   }
-  return body;
+  lock.unlock();
+  std::string body;
+  HW_TRY(put_gaps(gaps, &body));
+  return body + floors;
 }
 
 bool SpoolCore::limits_due() const {
@@ -346,8 +409,8 @@ void SpoolCore::keep_limits() {
   if (!active_ || !limits_due()) {
     return;
   }
-  const std::string body = limit_records();
-  if (!body.empty() && !write_own(body)) {
+  const Result<std::string> body = limit_records();
+  if (!body || (!body->empty() && !write_own(*body))) {
     next_expiry_ = 0;  // the disk refuses, or the segment is at its end: with the next commit
     return;
   }
@@ -356,7 +419,7 @@ void SpoolCore::keep_limits() {
     count_live();
   }
   // Nothing is left in them, delivered rows included: their space is for others now.
-  bool more = !body.empty();
+  bool more = !body->empty();
   while (more) {
     {
       const std::lock_guard guard(state_mutex_);

@@ -84,6 +84,7 @@ Status SpoolCore::roll() {
       header.before = *segments_.back()->summary;
     }
     state_.put_checkpoint(body, opened_entry());
+    state_.begin_segment();
   }
   format::FrameHeader frame = frame_header(body, header.first_frame, segment->tag());
   frame.flags = format::kFlagCheckpoint;

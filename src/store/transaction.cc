@@ -73,8 +73,24 @@ void Transaction::gap(const Gap& gap) {
   format::put_gap(meta_, gap);
 }
 
+void Transaction::skip(Lane lane, std::uint64_t count, WallTime from, WallTime to) {
+  HW_CHECK(skipped(lane) == 0, "the rows of a lane are skipped at once");
+  if (count > 0) {
+    skips_.push_back({.lane = lane, .count = count, .from = from, .to = to});
+  }
+}
+
+std::uint64_t Transaction::skipped(Lane lane) const {
+  for (const Skip& skip : skips_) {
+    if (skip.lane == lane) {
+      return skip.count;
+    }
+  }
+  return 0;
+}
+
 std::size_t Transaction::bytes() const {
-  std::size_t sum = format::kFrameHeaderBytes + meta_.size();
+  std::size_t sum = format::kFrameHeaderBytes + meta_.size() + skips_.size() * kKeptSlack;
   for (std::size_t i = 0; i < used_; ++i) {
     sum += format::kEntryHeaderBytes + format::kRowsHeadBytes + groups_[i].rows.size();
   }
@@ -93,6 +109,7 @@ void Transaction::drop_rows() {
   for (std::size_t i = 0; i < used_; ++i) {
     groups_[i].rows.clear();
   }
+  skips_.clear();
   used_ = 0;
   last_ = 0;
   if (rows_ > 0) {
@@ -119,6 +136,16 @@ void Transaction::assemble() {
     writer.put_bytes(from.rows.bytes());
     format::end_entry(body_, begun);
   }
+  for (Skip& skip : skips_) {
+    skip.first_at = body_.size() + format::kEntryHeaderBytes;
+    format::put_gap(body_, {.lane = skip.lane,
+                            .reason = GapReason::kShed,
+                            .first = 0,
+                            .last = 0,
+                            .count = skip.count,
+                            .from = skip.from,
+                            .to = skip.to});
+  }
   meta_at_ = body_.size();
   body_.append(meta_);
 }
@@ -131,6 +158,12 @@ void Transaction::number(std::array<std::uint64_t, kLanes>& next) {
       headwater::store(body_.data() + group.first_at, group.first);
       next[index_of(group.lane)] += group.rows.count();
     }
+  }
+  for (const Skip& skip : skips_) {
+    std::uint64_t& first = next[index_of(skip.lane)];
+    headwater::store(body_.data() + skip.first_at, first);
+    first += skip.count;
+    headwater::store(body_.data() + skip.first_at + sizeof first, first - 1);
   }
   for (const Patch& patch : patches_) {
     char* const at = body_.data() + meta_at_ + patch.offset;

@@ -39,11 +39,18 @@ class Transaction {
   // Replaces the blob of `key`; an empty blob deletes it.
   void state(std::string_view key, std::string_view blob);
   void gap(const Gap& gap);
-  // Takes the rows back; states, cursors and gaps stay. Not where something stands for own rows.
+  // `count` rows of the lane are let go at once: behind the rows of this transaction they get
+  // sequences and, in the same frame, a gap record (shed). Once for a lane.
+  void skip(Lane lane, std::uint64_t count, WallTime from, WallTime to);
+  std::uint64_t skipped(Lane lane) const;
+  // Takes the rows back, and what was skipped; states, cursors and gaps stay. Not where something
+  // stands for own rows.
   void drop_rows();
 
-  bool empty() const { return rows_ == 0 && meta_.empty(); }
+  bool empty() const { return rows_ == 0 && meta_.empty() && skips_.empty(); }
   std::size_t rows() const { return rows_; }
+  // Rows, or rows skipped.
+  bool takes_sequences() const { return rows_ > 0 || !skips_.empty(); }
   std::size_t rows(Lane lane) const { return lane_rows_[index_of(lane)]; }
   // Bytes of the frame it will make. Spool::max_transaction_bytes() bounds it.
   std::size_t bytes() const;
@@ -64,6 +71,14 @@ class Transaction {
     std::size_t group = 0;
   };
 
+  struct Skip {
+    Lane lane = Lane::kReadings;
+    std::uint64_t count = 0;
+    WallTime from;
+    WallTime to;
+    std::size_t first_at = 0;  // in body_, set by assemble()
+  };
+
   std::size_t group_index(Lane lane, std::uint16_t stream);
   // Writes the frame's body to body_, with indexes where sequences belong.
   void assemble();
@@ -76,6 +91,7 @@ class Transaction {
   std::string meta_;  // entries that are not rows
   std::vector<Patch> patches_;
   RowFactsBuilder facts_;
+  std::vector<Skip> skips_;
   std::string body_;
   std::size_t meta_at_ = 0;     // in body_
   std::size_t kept_bytes_ = 0;  // of states, cursors and gaps: what every checkpoint will carry
