@@ -30,6 +30,7 @@ enum RowFlags : std::uint32_t {
   kRowUndecoded = 1U << 3,   // payload could not be decoded: goes to the dead-letter lane
   kRowReplayed = 1U << 4,    // read back from the spool after a restart; not stored with the row
   kRowDeclaredId = 1U << 6,  // `identity` is a declared message id: a second one is a duplicate
+  kRowThinned = 1U << 8,     // let go at admission; not stored
   kRowDuplicate = 1U << 5,   // its identity is already stored; not stored again
   // No reading: its device has gone, and the payload is its will. Neither decoded nor filtered nor
   // scored; an alert comes from it.

@@ -283,6 +283,9 @@ Status make_source(Agent::Parts& parts, Streams& streams, const PlacedPipeline& 
     HW_TRY(diagnostics.status());
     intake.spool = parts.spool.get();
     intake.refuse = parts.plan->config().store.on_full == OnFull::kRefuse;
+    if (const auto& thin = parts.plan->config().store.thin) {
+      intake.thin = {.above = thin->above, .keep_one_in = thin->keep_one_in};
+    }
     intake.scoring = &scoring;
     Intake& added = parts.workers[i]->add(std::make_unique<Intake>(std::move(intake)));
     scoring.add_stream(added.stream(), added.decode());

@@ -20,6 +20,7 @@ struct SourceSums {
   std::uint64_t filtered = 0;
   std::uint64_t dead_letter = 0;
   std::uint64_t stored = 0;
+  std::uint64_t thinned = 0;
   std::uint64_t in_flight = 0;
   std::uint64_t acknowledged = 0;
   std::uint64_t unfit = 0;
@@ -41,6 +42,7 @@ SourceSums sums_of(const PlacedSource& source) {
     sums.filtered += counts.filtered.get();
     sums.dead_letter += counts.dead_letter.get();
     sums.stored += counts.stored.get();
+    sums.thinned += counts.thinned.get();
     sums.in_flight += counts.in_flight.get();
     sums.acknowledged += counts.acknowledged.get();
     sums.unfit += counts.values_unfit.get();
@@ -82,6 +84,7 @@ Json describe_source(const PlacedSource& source) {
   json["filtered"] = sums.filtered;
   json["dead_letter"] = sums.dead_letter;
   json["stored"] = sums.stored;
+  json["thinned"] = sums.thinned;
   json["refused"] = sums.refused;
   json["in_flight"] = sums.in_flight;
   json["acknowledged"] = sums.acknowledged;
@@ -164,6 +167,7 @@ Json describe_store(const Spool& spool) {
           {"health", std::move(health)},
           {"health_text", std::move(health_text)},
           {"bytes", stats.bytes},
+          {"fill", spool.fill()},
           {"written_bytes", stats.written_bytes},
           {"device_bytes", stats.device_bytes},
           {"segments", stats.segments},
@@ -265,6 +269,7 @@ void register_metrics(Agent::Parts& parts) {
     outcome("filtered", &SourceSums::filtered);
     outcome("dead_letter", &SourceSums::dead_letter);
     outcome("stored", &SourceSums::stored);
+    outcome("thinned", &SourceSums::thinned);
     outcome("refused", &SourceSums::refused);
     counter("headwater_source_errors_total", "Reads of the source that failed.",
             {{"source", source.name}}, [&source] { return sums_of(source).errors; });
@@ -338,10 +343,13 @@ void register_metrics(Agent::Parts& parts) {
   const Spool* spool = parts.spool.get();
   gauge("headwater_store_size_bytes", "Size of the spool on disk.", {},
         [spool] { return static_cast<double>(spool->stats().bytes); });
-  gauge("headwater_store_takes_rows",
-        "1 while the store takes rows; 0 while it is full (on_full: refuse or block) or its disk is "
-        "full or fails.",
-        {}, [spool] { return spool->takes_rows() ? 1.0 : 0.0; });
+  gauge(
+      "headwater_store_takes_rows",
+      "1 while the store takes rows; 0 while it is full (on_full: refuse or block) or its disk is "
+      "full or fails.",
+      {}, [spool] { return spool->takes_rows() ? 1.0 : 0.0; });
+  gauge("headwater_store_fill_ratio", "What is needed, not delivered yet, as a part of max_bytes.",
+        {}, [spool] { return spool->fill(); });
   counter("headwater_store_commits_total", "Commits (one fdatasync each).", {},
           [spool] { return spool->stats().commits; });
   counter("headwater_store_written_bytes_total", "Bytes written to the disk.", {},

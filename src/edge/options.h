@@ -42,6 +42,11 @@ struct LaneConfig {
   std::optional<config::Duration> max_age;
 };
 
+struct ThinConfig {
+  double above = 0.8;
+  std::uint32_t keep_one_in = 10;
+};
+
 struct StoreConfig {
   config::ByteSize max_bytes{std::uint64_t{2} << 30};
   config::ByteSize segment{std::uint64_t{64} << 20};
@@ -51,6 +56,7 @@ struct StoreConfig {
   std::optional<config::ByteSize> write_budget;
   config::Map<LaneConfig> lanes;
   Compression compression = Compression::kNone;
+  std::optional<ThinConfig> thin;
   Status validate() const;
 };
 
@@ -200,6 +206,23 @@ inline constexpr auto kSchema<LaneConfig> = schema<LaneConfig>(
            .min = std::chrono::seconds(1)}));
 
 template <>
+inline constexpr auto kSchema<ThinConfig> = schema<ThinConfig>(
+    "thin", "Thinning of readings before they are stored.",
+    field(
+        &ThinConfig::above,
+        {.name = "above",
+         .doc = "The high-water mark: the part of `max_bytes` that is needed (not delivered yet). "
+                "Thinning ends 0.1 below it.",
+         .min = 0.2,
+         .max = 0.95}),
+    field(&ThinConfig::keep_one_in,
+          {.name = "keep_one_in",
+           .doc = "Of each device the first reading is kept, then every so many.",
+           .unit = "readings",
+           .min = 2,
+           .max = 1'000'000}));
+
+template <>
 inline constexpr auto kSchema<StoreConfig> = schema<StoreConfig>(
     "store", "The spool: the durable local log.",
     field(&StoreConfig::max_bytes, {.name = "max_bytes",
@@ -214,9 +237,10 @@ inline constexpr auto kSchema<StoreConfig> = schema<StoreConfig>(
           {.name = "min_free", .doc = "Space on the disk that is left to others."}),
     field(&StoreConfig::on_full,
           {.name = "on_full",
-           .doc = "When it is full: let the oldest go behind a gap record (shed_oldest), tell senders "
-                  "no (refuse: 503, PUBACK 0x97; sources that cannot, wait), or let them wait "
-                  "unacknowledged (block)."}),
+           .doc =
+               "When it is full: let the oldest go behind a gap record (shed_oldest), tell senders "
+               "no (refuse: 503, PUBACK 0x97; sources that cannot, wait), or let them wait "
+               "unacknowledged (block)."}),
     field(
         &StoreConfig::commit_delay,
         {.name = "commit_delay",
@@ -241,6 +265,12 @@ inline constexpr auto kSchema<StoreConfig> = schema<StoreConfig>(
            .doc = "zstd makes what is written smaller where many readings share a commit, for some "
                   "time of the thread that writes. May change between starts; earlier versions of "
                   "the program do not read what zstd wrote."}));
+    field(&StoreConfig::thin,
+          {.name = "thin",
+           .doc = "Past a high-water mark, stores a part of the readings only. The others are "
+                  "acknowledged, counted by a gap record, and neither stored nor scored: windows "
+                  "and models see the part that is stored.",
+           .example = "{above: 0.8, keep_one_in: 10}"}));
 
 template <>
 inline constexpr auto kSchema<HealthConfig> = schema<HealthConfig>(

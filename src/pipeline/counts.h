@@ -1,5 +1,6 @@
-// What became of the readings, by outcome: the numbers of the conservation law (DESIGN: received =
-// duplicate + filtered + dead_letter + stored + refused + in_flight).
+// What became of the readings, by outcome: the numbers of the conservation law (received =
+// duplicate
+// + filtered + dead_letter + stored + thinned + refused + in_flight).
 //
 // Each Count has one writer (the worker that owns it); any thread may read. A reader that wants a
 // consistent sum stops the worker's intake first; on the fly the sum may be off by what is between
@@ -33,6 +34,7 @@ struct IntakeCounts {
   Count dead_letter;   // could not be decoded, or too large for the store; committed in the
                        // dead-letter lane
   Count stored;        // committed in the readings lane
+  Count thinned;       // let go at admission, counted by a committed gap record of that lane
   Count refused;       // declined: the store was full (on_full: refuse)
   Count in_flight;     // taken, not yet one of the above
   Count acknowledged;  // rows told to the source as durable

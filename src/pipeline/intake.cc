@@ -56,7 +56,10 @@ StoredRow stored_row(const Row& row) {
 }  // namespace
 
 Intake::Intake(Parts parts)
-    : parts_(std::move(parts)), process_nonce_(random_nonce()), trouble_("source", parts_.name) {
+    : parts_(std::move(parts)),
+      thinning_(parts_.thin, parts_.name),
+      process_nonce_(random_nonce()),
+      trouble_("source", parts_.name) {
   checkpointed_ = dynamic_cast<Checkpointed*>(parts_.source.get());
   accounting_ = dynamic_cast<Accounting*>(parts_.source.get());
   declining_ = parts_.refuse ? dynamic_cast<Declining*>(parts_.source.get()) : nullptr;
@@ -135,6 +138,7 @@ void Intake::treat(Batch& batch) {
     drop_undecoded(batch);
     filter(batch);
     drop_repeats(batch);
+    thin(batch);
     std::erase_if(gone, [&](std::uint32_t row) {
       return (batch.row(row).flags & kRowUndecoded) != 0;  // too large
     });
@@ -244,6 +248,22 @@ void Intake::drop_repeats(Batch& batch) {
   next_.duplicate = repeats;
 }
 
+void Intake::thin(Batch& batch) {
+  if (!thinning_.update(parts_.spool->fill())) {
+    return;
+  }
+  flags_.assign(batch.rows(), 1);
+  for (const std::uint32_t index : batch.selection()) {
+    Row& row = batch.row(index);
+    if (!thinning_.keeps(row.device)) {
+      row.flags |= kRowThinned;
+      flags_[index] = 0;
+      ++next_.thinned;
+    }
+  }
+  batch.keep(flags_);
+}
+
 void Intake::tell_fates(const Batch& batch) const {
   if (accounting_ == nullptr) {
     return;
@@ -260,6 +280,8 @@ void Intake::tell_fates(const Batch& batch) const {
       fate = Fate::kDeadLetter;
     } else if ((row.flags & kRowDuplicate) != 0) {
       fate = Fate::kDuplicate;
+    } else if ((row.flags & kRowThinned) != 0) {
+      fate = Fate::kThinned;
     }
     accounting_->became(row.partition, row.position, fate);
   }
@@ -299,6 +321,8 @@ void Intake::build(const Batch& batch) {
     ++next_.dead_letter;
   }
   Transaction& last = frames_[frames_used_ - 1].transaction;
+  const WallTime now = io::wall_now();
+  last.skip(Lane::kReadings, next_.thinned, now, now);
   if (parts_.decode->changed()) {
     TransactionState state(last, "decode/" + parts_.name + "/");
     parts_.decode->save(state);
@@ -330,15 +354,17 @@ void Intake::append_dead_letter(const Row& row, std::string_view reason) {
 // Only what is full, not a queue that is long for the moment or a disk that fails: those mend
 // themselves, or nobody knows yet.
 bool Intake::may_refuse(const Frame& frame, const Error& error) const {
-  if (declining_ == nullptr || frame.transaction.rows() == 0 || error.code() != Code::kExhausted) {
+  if (declining_ == nullptr || !frame.transaction.takes_sequences() ||
+      error.code() != Code::kExhausted) {
     return false;
   }
   const Status takes = parts_.spool->takes_rows();
   return !takes && takes.error().code() == Code::kExhausted;
 }
 
-// What of the batch is not submitted is not stored: its senders hear no. Repeats among it do too,
-// since what they repeat may be one of the refused. What is left are the states.
+// What of the batch is not submitted is not stored: its senders hear no. Repeats and thinned rows
+// do too: what they repeat may be one of the refused, and the record of the others is in the last
+// frame. What is left are the states.
 void Intake::refuse_rest() {
   refusing_ = true;
   const Frame& first = frames_[sent_];
@@ -348,25 +374,28 @@ void Intake::refuse_rest() {
   flags_.assign(batch_.rows(), 0);  // 1: refused
   for (const std::uint32_t index : selection.subspan(first.begin)) {
     flags_[index] = 1;
-    if ((batch_.row(index).flags & kRowDeclaredId) != 0) {
-      dedupe_.forget(batch_.row(index).identity);
-    }
   }
   for (std::size_t i = first.letters_begin; i < failed_.size(); ++i) {
     flags_[failed_[i].row] = 1;
   }
-  for (std::size_t index = 0; index < batch_.rows() && next_.duplicate != 0; ++index) {
-    if ((batch_.row(index).flags & kRowDuplicate) != 0) {
+  for (std::size_t index = 0; index < batch_.rows(); ++index) {
+    const Row& row = batch_.row(index);
+    if ((row.flags & (kRowDuplicate | kRowThinned)) != 0) {
       flags_[index] = 1;
     }
+    if (flags_[index] != 0 && (row.flags & kRowDeclaredId) != 0 &&
+        (row.flags & kRowDuplicate) == 0) {
+      dedupe_.forget(row.identity);
+    }
   }
-  const std::uint64_t refused = readings + letters + next_.duplicate;
+  const std::uint64_t refused = readings + letters + next_.duplicate + next_.thinned;
   counts_.refused.add(refused);
   counts_.in_flight.set(counts_.in_flight.get() - refused);
   next_.rows -= refused;
   next_.stored -= readings;
   next_.dead_letter -= letters;
   next_.duplicate = 0;
+  next_.thinned = 0;
 
   std::swap(frames_[sent_].transaction, frames_[frames_used_ - 1].transaction);
   Frame& states = frames_[sent_];
@@ -416,7 +445,7 @@ bool Intake::submit(BatchPool& pool) {
       ++sent_;
       continue;
     }
-    const bool rows = frame.transaction.rows() != 0;
+    const bool rows = frame.transaction.takes_sequences();
     const Result<Submitted> submitted = parts_.spool->submit(frame.transaction);
     if (!submitted) {
       complain(submitted.error().text());
@@ -481,8 +510,9 @@ void Intake::on_commit(Ticket upto) {
   while (!pending_.empty() && pending_.front().ticket <= upto) {
     const Pending& done = pending_.front();
     counts_.stored.add(done.stored);
+    counts_.thinned.add(done.thinned);
     counts_.dead_letter.add(done.dead_letter);
-    counts_.in_flight.set(counts_.in_flight.get() - done.stored - done.dead_letter);
+    counts_.in_flight.set(counts_.in_flight.get() - done.stored - done.thinned - done.dead_letter);
     counts_.acknowledged.add(done.rows);
     for (const auto& [partition, position] : done.upto) {
       if (Status told = parts_.source->acknowledge(partition, position); !told) {

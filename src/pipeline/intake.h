@@ -10,6 +10,9 @@
 // (Declining): the rows are dropped and counted, what the batch changed of states is committed
 // without them, and answers keep their order.
 //
+// Past a high-water mark of the store it keeps a part of the readings only (admission_thinning.h):
+// the others are skipped in the frame of those that are kept, neither stored nor scored.
+//
 // What is taken at once becomes one frame of the log, unless it is larger than the spool takes:
 // then several, of which the last carries the state of source and decoder. A row that is too large
 // by itself becomes a dead letter of its first bytes.
@@ -24,6 +27,7 @@
 
 #include "base/result.h"
 #include "data/batch.h"
+#include "pipeline/admission_thinning.h"
 #include "pipeline/batch_pool.h"
 #include "pipeline/counts.h"
 #include "pipeline/decode.h"
@@ -43,7 +47,8 @@ class Intake {
     std::string name;          // "<pipeline>/<source>": prefix of its state in the spool
     std::uint16_t stream = 0;  // the spool's number for that name
     std::size_t room = 4096;   // rows a batch may have
-    bool refuse = false;       // rows that the full store does not take, where the source can
+    AdmissionThinning::Options thin;
+    bool refuse = false;  // rows that the full store does not take, where the source can
     std::unique_ptr<Source> source;
     std::unique_ptr<Decode> decode;
     std::vector<std::unique_ptr<Stage>> filters;  // in front of the append; without state
@@ -93,6 +98,7 @@ class Intake {
     Ticket ticket = 0;
     std::uint64_t rows = 0;
     std::uint64_t stored = 0;
+    std::uint64_t thinned = 0;
     std::uint64_t dead_letter = 0;
     std::uint64_t duplicate = 0;  // counted once the batch is submitted
     std::vector<std::pair<Partition, Position>> upto;
@@ -113,6 +119,7 @@ class Intake {
   void drop_undecoded(Batch& batch);
   void filter(Batch& batch);
   void drop_repeats(Batch& batch);
+  void thin(Batch& batch);
   void tell_fates(const Batch& batch) const;
   void build(const Batch& batch);
   void append_dead_letter(const Row& row, std::string_view reason);
@@ -127,6 +134,7 @@ class Intake {
   Parts parts_;
   IntakeCounts counts_;
   DedupeSet dedupe_;
+  AdmissionThinning thinning_;
   std::uint64_t process_nonce_;
   std::uint64_t next_arrival_ = 1;
 

@@ -107,7 +107,7 @@ class Declining {
   virtual void decline(Partition partition, Position from, Position upto) = 0;
 };
 
-enum class Fate : std::uint8_t { kStored, kDuplicate, kFiltered, kDeadLetter };
+enum class Fate : std::uint8_t { kStored, kDuplicate, kFiltered, kDeadLetter, kThinned };
 
 // Ability of a source that tells its senders what became of their readings.
 class Accounting {

@@ -466,6 +466,7 @@ class Rig {
     parts.stream = stream;
     parts.room = room;
     parts.refuse = refuse;
+    parts.thin = thin;
     parts.source = std::make_unique<FakeSource>(std::move(from));
     auto made = std::make_unique<FakeDecode>();
     decode = made.get();
@@ -546,6 +547,7 @@ class Rig {
   std::string stage_key = "step";
   std::size_t room = 4096;
   bool refuse = false;
+  AdmissionThinning::Options thin;
   std::size_t max_waiting_rows = 65'536;
   std::size_t replay_rows = 1024;
   Nanos checkpoint_every = std::chrono::hours(1);
@@ -572,7 +574,8 @@ inline void expect_each_decided_once(const Rig& rig) {
 inline void expect_conserved(const IntakeCounts& counts) {
   EXPECT_EQ(counts.taken.get(), counts.duplicate.get() + counts.filtered.get() +
                                     counts.dead_letter.get() + counts.stored.get() +
-                                    counts.refused.get() + counts.in_flight.get());
+                                    counts.thinned.get() + counts.refused.get() +
+                                    counts.in_flight.get());
 }
 
 // Stages made of one.

@@ -6,7 +6,7 @@ import json
 import time
 import unittest
 
-from harness import Edge, wait_for
+from harness import Device, Edge, wait_for
 from raw_mqtt import PINGRESP, PUBACK, PUBREC, SUBACK, RawClient
 from servers import Receiver
 
@@ -197,6 +197,44 @@ class Full(unittest.TestCase):
                 wait_for("stored", lambda: self.source(edge, "direct")["stored"] == 7, RESUMES_S)
                 self.last = edge.status()
                 self.check_end(edge, receiver)
+
+    def test_thinning_keeps_the_count_of_what_it_lets_go(self):
+        for policy, rows, pad in (("block", 900, 1000), ("shed_oldest", 6000, 1000)):
+            with self.subTest(policy), Receiver() as receiver:
+                receiver.stop()
+                config = CONFIG % {"policy": policy + ", thin: {above: 0.3, keep_one_in: 5}", "url": receiver.url()}
+                with Edge(config) as edge:
+                    sent = [(f"s/d{n % 3}", self.reading(pad)) for n in range(rows)]
+                    device = Device(edge.address("direct"), "gateway")
+                    self.addCleanup(device.close)
+                    device.publish_all(sent, window=100)
+                    source = self.source(edge, "direct")
+                    self.assertGreater(source["thinned"], 100)
+                    self.assertEqual(source["received"], source["stored"] + source["thinned"], source)
+                    self.assertEqual(source["acknowledged"], rows)
+                    store = edge.status()["store"]
+                    self.assertEqual(store["lanes"]["readings"]["next_sequence"], rows + 1)
+                    self.assertGreater(store["fill"], 0.3)
+                    self.assertEqual(sum("readings are thinned" in line for line in edge.log), 1, "told once")
+                    edge.kill()
+                    edge.start()
+                    self.assertEqual(edge.status()["store"]["lanes"]["readings"]["shed"],
+                                     store["lanes"]["readings"]["shed"])
+                    receiver.start()
+                    wait_for("all delivered", lambda: edge.status()["uplink"]["lanes"] and all(
+                        one["pending"] == 0 for one in edge.status()["uplink"]["lanes"]))
+                    edge.stop()
+                    self.assertEqual(edge.verify()["lanes"]["readings"]["missing"], [])
+                    got = [row["payload"]["seq"] for row in receiver.rows("readings")]
+                    gaps = receiver.gaps.get("readings", [])
+                    self.assertEqual(receiver.problems, [])
+                    self.assertEqual(len(got) + sum(gap["rows"] for gap in gaps), rows, "acknowledged = delivered + gaps")
+                    self.assertEqual({gap["reason"] for gap in gaps}, {"shed"})
+                    self.assertEqual(got, sorted(set(got)))
+                    print(f"thinning, {policy}: {rows} acknowledged, {len(got)} delivered, {rows - len(got)} in gap records,"
+                          f" {source['thinned']} of them thinned")
+                    if policy == "block":
+                        self.assertEqual(rows - len(got), source["thinned"])
 
 
 if __name__ == "__main__":

@@ -33,11 +33,13 @@ struct PostedRequest {
   std::uint64_t duplicate = 0;
   std::uint64_t filtered = 0;
   std::uint64_t dead_letter = 0;
+  std::uint64_t thinned = 0;
 
   std::string counts() const {
     return fmt::format(
-        R"({{"received":{},"stored":{},"duplicate":{},"filtered":{},"dead_letter":{}}})",
-        stored + duplicate + filtered + dead_letter, stored, duplicate, filtered, dead_letter);
+        R"({{"received":{},"stored":{},"duplicate":{},"filtered":{},"dead_letter":{}{}}})",
+        stored + duplicate + filtered + dead_letter + thinned, stored, duplicate, filtered,
+        dead_letter, thinned == 0 ? std::string() : fmt::format(",\"thinned\":{}", thinned));
   }
 };
 
@@ -207,6 +209,9 @@ class HttpSource final : public Source,
         break;
       case Fate::kDeadLetter:
         ++request.dead_letter;
+        break;
+      case Fate::kThinned:
+        ++request.thinned;
         break;
     }
   }

@@ -1,7 +1,7 @@
-// A script of what devices do to a listener, and when the owner acknowledges: two clients send any
-// bytes, subscribe, vanish and return, commands come for them. Positions ascend, every departure
-// was announced by a will, each client is sent whole packets and no command but its own, and all
-// that was given out can be acknowledged.
+// A script of what devices do to a listener, and when the owner acknowledges or declines: two
+// clients send any bytes, subscribe, vanish and return, commands come for them. Positions ascend,
+// every departure was announced by a will, each client is sent whole packets and no command but its
+// own, and all that was given out can be acknowledged.
 //
 // The input is read byte by byte: an operation, its argument, its bytes.
 #include <fcntl.h>
@@ -170,6 +170,9 @@ class Play {
 
   void acknowledge(std::uint8_t upto) {
     for (const auto& [client, last] : given_) {
+      if (upto % 3 == 1) {
+        table_->decline(client, upto / 2, upto);
+      }
       table_->acknowledge(client, upto == 255 ? last : std::min<std::uint64_t>(last, upto));
     }
     table_->flush();
