@@ -264,7 +264,7 @@ inline constexpr auto kSchema<StoreConfig> = schema<StoreConfig>(
           {.name = "compression",
            .doc = "zstd makes what is written smaller where many readings share a commit, for some "
                   "time of the thread that writes. May change between starts; earlier versions of "
-                  "the program do not read what zstd wrote."}));
+                  "the program do not read what zstd wrote."}),
     field(&StoreConfig::thin,
           {.name = "thin",
            .doc = "Past a high-water mark, stores a part of the readings only. The others are "
