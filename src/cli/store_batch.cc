@@ -27,17 +27,29 @@ std::string describe(const BatchHeader& header, bool json) {
   if (json) {
     std::string edge;
     append_json_string(edge, header.edge);
+    std::string clock;
+    for (const BatchClock& moment : header.clock) {
+      clock +=
+          fmt::format(R"({}{{"sequence":{},"boot":"{}","mono":{},"before":"{}","after":"{}"}})",
+                      clock.empty() ? "" : ",", moment.sequence, moment.boot.hex(), moment.mono.ns,
+                      format_rfc3339(moment.before), format_rfc3339(moment.after));
+    }
     return fmt::format(
         R"({{"edge":{},"spool":"{}","lane":"{}","first":{},"last":{},"rows":{},"gaps":{},)"
-        R"("created":"{}","bytes":{},"checksum":"{}"}})",
+        R"("created":"{}","bytes":{},"checksum":"{}","clock":[{}]}})",
         edge, header.spool.hex(), header.lane, header.first, header.last, header.rows, header.gaps,
-        format_rfc3339(header.created), header.bytes, header.checksum);
+        format_rfc3339(header.created), header.bytes, header.checksum, clock);
+  }
+  std::string clock;
+  for (const BatchClock& moment : header.clock) {
+    clock += fmt::format("\nclock     set at sequence {}, from {} to {}", moment.sequence,
+                         format_rfc3339(moment.before), format_rfc3339(moment.after));
   }
   return fmt::format(
       "edge      {}\nspool     {}\nlane      {}\nsequences {} to {}: {} rows, {} gaps\n"
-      "created   {}\nbytes     {}\nchecksum  {}",
+      "created   {}\nbytes     {}\nchecksum  {}{}",
       header.edge, header.spool.hex(), header.lane, header.first, header.last, header.rows,
-      header.gaps, format_rfc3339(header.created), header.bytes, header.checksum);
+      header.gaps, format_rfc3339(header.created), header.bytes, header.checksum, clock);
 }
 
 }  // namespace

@@ -140,6 +140,18 @@ int store_ls(const StoreFlags& flags) {
                                  {"lane", std::string(lane_name(cursor.lane))},
                                  {"upto", cursor.upto}});
     }
+    json["clock"] = Json::array();
+    for (const ClockMap& map : (*view)->clock_maps()) {
+      Json next = Json::object();
+      for (const Lane lane : kAllLanes) {
+        next[std::string(lane_name(lane))] = map.next[index_of(lane)];
+      }
+      json["clock"].push_back({{"boot", map.boot.hex()},
+                               {"mono", map.mono.ns},
+                               {"before", format_rfc3339(map.before)},
+                               {"after", format_rfc3339(map.after)},
+                               {"next", std::move(next)}});
+    }
     std::printf("%s\n", json.dump(2).c_str());
     return 0;
   }
@@ -153,6 +165,12 @@ int store_ls(const StoreFlags& flags) {
                 std::string(lane_name(cursor.lane)).c_str(),
                 static_cast<unsigned long long>(cursor.upto));
   }
+  for (const ClockMap& map : (*view)->clock_maps()) {
+    std::printf("\nthe clock was set from %s to %s; stored by the new time: readings from %llu on",
+                format_rfc3339(map.before).c_str(), format_rfc3339(map.after).c_str(),
+                static_cast<unsigned long long>(map.next[index_of(Lane::kReadings)]));
+  }
+  std::printf("%s", (*view)->clock_maps().empty() ? "" : "\n");
   return 0;
 }
 

@@ -9,6 +9,7 @@
 #include <limits>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/time.h"
@@ -19,6 +20,16 @@ inline constexpr int kBatchFormat = 1;
 inline constexpr std::string_view kBatchMediaType = "application/vnd.headwater.batch; version=1";
 inline constexpr std::string_view kBatchSchema = "rows/1";
 inline constexpr std::string_view kBatchPayloadType = "application/x-ndjson";
+
+// The wall clock of the edge was set: rows from `sequence` on were stored by the new time.
+struct BatchClock {
+  std::uint64_t sequence = 0;
+  Id128 boot;
+  MonoTime mono;    // of that boot
+  WallTime before;  // what the wall clock would have said
+  WallTime after;   // what it said
+  friend bool operator==(const BatchClock&, const BatchClock&) = default;
+};
 
 struct BatchHeader {
   std::string edge;
@@ -31,6 +42,8 @@ struct BatchHeader {
   WallTime created;
   std::uint64_t bytes = 0;  // of the payload before compression
   std::string checksum;     // "sha256:…" of the payload as compressed
+  // Moments in first..last, in the order of sequence; mostly none.
+  std::vector<BatchClock> clock;
 };
 
 // Views: valid as long as what they were taken from.

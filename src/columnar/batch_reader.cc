@@ -5,6 +5,7 @@
 
 #include <array>
 #include <optional>
+#include <vector>
 
 #include "base/strings.h"
 #include "columnar/payload.h"
@@ -98,6 +99,28 @@ class Members {
       return std::nullopt;
     }
     return found ? std::optional(value) : std::nullopt;
+  }
+  // Absent: none.
+  std::vector<dom::object> optional_objects(std::string_view name) {
+    std::vector<dom::object> values;
+    dom::array array;
+    const auto found = find(name);
+    if (!found) {
+      return values;
+    }
+    if (found->get(array) != simdjson::SUCCESS) {
+      fail(name, "is no array");
+      return values;
+    }
+    for (const dom::element element : array) {
+      dom::object value;
+      if (element.get(value) != simdjson::SUCCESS) {
+        fail(name, "has an element that is no object");
+        return values;
+      }
+      values.push_back(value);
+    }
+    return values;
   }
   // Which of the object's members it is, from 0.
   std::size_t position(std::string_view name) const {
@@ -255,6 +278,21 @@ Result<BatchHeader> BatchReader::read_header(std::string_view bytes, const Batch
   header.created = members.time("created");
   header.bytes = members.number("bytes");
   header.checksum = members.text("checksum");
+  for (const dom::object& moment : members.optional_objects("clock")) {
+    Members inner(moment);
+    BatchClock clock;
+    clock.sequence = inner.number("sequence", header.first);
+    clock.boot = inner.id("boot");
+    clock.mono.ns = static_cast<std::int64_t>(inner.number("mono"));
+    clock.before = inner.time("before");
+    clock.after = inner.time("after");
+    HW_TRY(inner.status().with("header: clock"));
+    if (clock.sequence > header.last) {
+      return Error::invalid("header: clock: sequence {} is not in {} to {}", clock.sequence,
+                            header.first, header.last);
+    }
+    header.clock.push_back(clock);
+  }
   HW_TRY(members.status().with("header"));
   if (std::find(kLanes.begin(), kLanes.end(), header.lane) == kLanes.end()) {
     return Error::invalid("header: no lane '{}'", header.lane);

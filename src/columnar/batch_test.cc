@@ -331,5 +331,64 @@ TEST(BatchReader, KeepsItsLimits) {
   EXPECT_THAT(complaint(bomb), HasSubstr("no zstd frame of 99 bytes"));
 }
 
+BatchHeader clocked(std::vector<BatchClock> clock) {
+  BatchHeader header;
+  header.edge = "hall-2";
+  header.spool = {1, 2};
+  header.lane = "readings";
+  header.first = 41;
+  header.clock = std::move(clock);
+  return header;
+}
+
+TEST(BatchClock, TheMomentsOfItsRangeTravelInTheHeader) {
+  const BatchClock moment{42, {3, 4}, {5}, {1'000'000'000}, {315'576'000'000'000'000}};
+  BatchClock before = moment;
+  before.sequence = 40;
+  BatchClock behind = moment;
+  behind.sequence = 44;
+  BatchWriter writer;
+  writer.begin(clocked({before, moment, behind}));
+  ASSERT_TRUE(writer.add(BatchGap{41, 43, 3, "shed", {}, {}}).ok());
+  const EncodedBatch batch = writer.finish(43, {}, 3).value();
+  EXPECT_EQ(batch.header.clock, std::vector<BatchClock>{moment});
+  EXPECT_NE(batch.bytes.find(
+                R"("clock":[{"sequence":42,"boot":"00000000000000030000000000000004","mono":5,)"
+                R"("before":"1970-01-01T00:00:01Z","after":"1980-01-01T12:00:00Z"}]})"),
+            std::string::npos);
+  BatchReader reader;
+  ASSERT_TRUE(reader.open(batch.bytes).ok());
+  EXPECT_EQ(reader.header().clock, std::vector<BatchClock>{moment});
+}
+
+TEST(BatchClock, IsAbsentWhereTheClockWasNotSet) {
+  BatchWriter writer;
+  writer.begin(clocked({}));
+  ASSERT_TRUE(writer.add(BatchGap{41, 43, 3, "shed", {}, {}}).ok());
+  const EncodedBatch batch = writer.finish(43, {}, 3).value();
+  EXPECT_EQ(batch.bytes.find("clock"), std::string::npos);
+  EXPECT_TRUE(BatchReader::read_header(batch.bytes).value().clock.empty());
+}
+
+TEST(BatchClock, IsRefusedWhereItMakesNoSense) {
+  const BatchClock moment{42, {3, 4}, {5}, {6}, {7}};
+  BatchWriter writer;
+  writer.begin(clocked({moment}));
+  ASSERT_TRUE(writer.add(BatchGap{41, 43, 3, "shed", {}, {}}).ok());
+  const std::string bytes = writer.finish(43, {}, 3).value().bytes;
+  for (const auto& [good, wrong] :
+       std::vector<std::pair<std::string, std::string>>{{R"("sequence":42)", R"("sequence":40)"},
+                                                        {R"("sequence":42)", R"("sequence":44)"},
+                                                        {R"("mono":5)", R"("mon0":5)"},
+                                                        {R"("mono":5)", R"("mono":x)"},
+                                                        {R"("clock":[{)", R"("clock":[[)"}}) {
+    std::string changed = bytes;
+    const std::size_t at = changed.find(good);
+    ASSERT_NE(at, std::string::npos);
+    changed.replace(at, good.size(), wrong);
+    EXPECT_FALSE(BatchReader::read_header(changed).ok()) << wrong;
+  }
+}
+
 }  // namespace
 }  // namespace headwater

@@ -41,6 +41,17 @@ std::string header_json(const BatchHeader& header) {
   append_time(out, "created", header.created);
   out += fmt::format(",\"bytes\":{}", header.bytes);
   append_text(out, "checksum", header.checksum);
+  std::string_view before = ",\"clock\":[";
+  for (const BatchClock& clock : header.clock) {
+    out += fmt::format("{}{{\"sequence\":{}", before, clock.sequence);
+    append_text(out, "boot", clock.boot.hex());
+    out += fmt::format(",\"mono\":{}", clock.mono.ns);
+    append_time(out, "before", clock.before);
+    append_time(out, "after", clock.after);
+    out += '}';
+    before = ",";
+  }
+  out += header.clock.empty() ? "" : "]";
   return out + "}";
 }
 
@@ -169,6 +180,9 @@ Result<EncodedBatch> BatchWriter::finish(std::uint64_t last, WallTime created, i
   }
   payload.resize(size);
   EncodedBatch batch{header_, {}};
+  std::erase_if(batch.header.clock, [&](const BatchClock& clock) {
+    return clock.sequence < header_.first || clock.sequence > last;
+  });
   batch.header.last = last;
   batch.header.created = created;
   batch.header.bytes = lines_.size();

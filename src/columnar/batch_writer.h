@@ -36,7 +36,7 @@ class BatchWriter {
   BatchWriter(const BatchWriter&) = delete;
   BatchWriter& operator=(const BatchWriter&) = delete;
 
-  // Takes edge, spool, lane and first of `header`.
+  // Takes edge, spool, lane, first and clock of `header`.
   void begin(const BatchHeader& header);
   // kInternal, and nothing is added, for a row or gap that does not begin where the last one ended.
   Status add(const BatchRow& row);

@@ -114,6 +114,7 @@ enum class EntryType : std::uint8_t {
   kKept = 8,
   kReleased = 9,
   kFloor = 10,
+  kClock = 11,
 };
 
 struct Entry {

@@ -258,6 +258,9 @@ class FolderView final : public SpoolView, private SegmentSource {
   std::uint64_t oldest_sequence(Lane lane) const override { return oldest(lane); }
   std::uint64_t next_sequence(Lane lane) const override { return state_.next[index_of(lane)]; }
   std::vector<Gap> gaps() const override { return state_.gaps.all(); }
+  std::vector<ClockMap> clock_maps() const override {
+    return {state_.clocks.all().begin(), state_.clocks.all().end()};
+  }
   std::vector<Cursor> cursors() const override {
     std::vector<Cursor> out;
     for (const auto& [key, upto] : state_.cursors) {

@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "io/files.h"
+#include "store/clock_map.h"
 #include "store/format.h"
 #include "store/records.h"
 #include "store/spool_reader.h"
@@ -79,6 +80,7 @@ class SpoolView {
   virtual std::uint64_t oldest_sequence(Lane lane) const = 0;
   virtual std::uint64_t next_sequence(Lane lane) const = 0;
   virtual std::vector<Gap> gaps() const = 0;
+  virtual std::vector<ClockMap> clock_maps() const = 0;
 
   struct Cursor {
     std::string consumer;

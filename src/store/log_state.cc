@@ -116,7 +116,20 @@ LogState::Applied LogState::apply(std::string_view body, bool checkpoint, WallTi
         good = opened.has_value();
         if (good) {
           epoch = opened->epoch;
-          boot_id = opened->boot_id;
+          told_boot = opened->boot_id;
+          told_mono = opened->mono;
+          told_wall = opened->wall;
+        }
+        break;
+      }
+      case format::EntryType::kClock: {
+        const auto map = format::decode_clock(entry.content);
+        good = map.has_value();
+        if (good) {
+          clocks.add(*map);
+          told_boot = map->boot;
+          told_mono = map->mono;
+          told_wall = map->after;
         }
         break;
       }
@@ -183,6 +196,9 @@ void LogState::put_checkpoint(std::string& body, const format::OpenedEntry& open
   for (const auto& [key, row] : kept) {
     format::put_kept(body, key.first, row.stream, {key.second, row.stored, row.row});
   }
+  for (const ClockMap& map : clocks.all()) {
+    format::put_clock(body, map);
+  }
   if (released > 0) {
     format::put_released(body, released);
   }
@@ -191,7 +207,7 @@ void LogState::put_checkpoint(std::string& body, const format::OpenedEntry& open
 std::size_t LogState::checkpoint_bytes() const {
   return kFixedCheckpoint + cursor_bytes_ + state_bytes_ +
          std::accumulate(kept_bytes.begin(), kept_bytes.end(), std::size_t{0}) +
-         gaps.size() * kGapBytes;
+         gaps.size() * kGapBytes + clocks.checkpoint_bytes();
 }
 
 LogState::KeptRows::iterator LogState::drop_kept(KeptRows::iterator row) {

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "store/clock_map.h"
 #include "store/format.h"
 #include "store/gap_list.h"
 #include "store/records.h"
@@ -70,7 +71,11 @@ class LogState {
   spool_format::Sequences floors{};
   std::uint64_t released = 0;  // generations up to here are let go
   std::uint32_t epoch = 0;     // of the last opened entry
-  Id128 boot_id;               // the same
+  ClockMaps clocks;
+  // The clocks as the log last told of them, and their boot. Zero: it has not.
+  Id128 told_boot;
+  MonoTime told_mono;
+  WallTime told_wall;
 
  private:
   spool_format::Sequences segment_first_{};

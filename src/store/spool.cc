@@ -168,10 +168,19 @@ Status SpoolCore::open() {
   stats_.cut_bytes = log.torn_bytes;
   stats_.recovered_frames = log.frames;
 
+  // In the boot that the log knows of, its clocks go on; in another one there is nothing to
+  // compare.
+  const bool same_boot = log.exists && state_.told_boot == boot_id_;
+  clock_watch_.start(same_boot ? state_.told_mono : clock_.mono(),
+                     same_boot ? state_.told_wall : clock_.wall());
+
   // Each epoch begins with a frame that says so; in a new segment the checkpoint does.
   spare_count_ = spares_.size();
   if (log.exists) {
     std::string body;
+    if (const auto clock = look_at_clock()) {
+      format::put_clock(body, *clock);
+    }
     format::put_opened(body, opened_entry());
     format::put_state(body, kUptimeState, encode_uptime_mark(uptime_mark_));
     format::put_next(body, state_.next);
@@ -240,7 +249,7 @@ void SpoolCore::start_uptime(const RecoveredLog& log) {
   MonoTime upto = last->mono;
   if (last->boot_id == boot_id_) {
     upto = uptime_mark_.mono;
-  } else if (last->boot_id == state_.boot_id) {
+  } else if (last->boot_id == state_.told_boot) {
     upto = log.last_mono;
   }
   uptime_mark_.uptime =
@@ -545,6 +554,13 @@ void Spool::for_each_state(
 std::vector<Gap> Spool::gaps() const {
   std::vector<Gap> out;
   core_->with_state([&](const LogState& state) { out = state.gaps.all(); });
+  return out;
+}
+std::vector<ClockMap> Spool::clock_maps() const {
+  std::vector<ClockMap> out;
+  core_->with_state([&](const LogState& state) {
+    out.assign(state.clocks.all().begin(), state.clocks.all().end());
+  });
   return out;
 }
 void Spool::deliver_to(std::string_view consumer, Lane lane) {

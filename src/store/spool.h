@@ -27,6 +27,7 @@
 #include "base/result.h"
 #include "base/time.h"
 #include "io/files.h"
+#include "store/clock_map.h"
 #include "store/lane.h"
 #include "store/records.h"
 #include "store/spool_clock.h"
@@ -176,6 +177,8 @@ class Spool {
       const std::function<void(std::string_view key, std::string_view blob)>& call) const;
   // Gap records, merged where they touch, in the order of lane and sequence.
   std::vector<Gap> gaps() const;
+  // The newest moments at which the wall clock was set, ClockMaps::kMost of them, oldest first.
+  std::vector<ClockMap> clock_maps() const;
 
   // This consumer's cursors say what was delivered of `lane`: delivered rows are let go without a
   // gap record; alerts that one of their consumers has not had are carried forward. A lane without

@@ -103,6 +103,8 @@ class SpoolCore final : public SegmentSource {
     return options_.dir + "/" + std::string(name);
   }
   Status roll();
+  // A clock map when the wall clock was set since the last look.
+  std::optional<ClockMap> look_at_clock();
   void close_active();
   // With `beyond`, max_bytes may be exceeded by a segment rather than fail.
   Status ensure_spare(bool beyond);
@@ -204,6 +206,7 @@ class SpoolCore final : public SegmentSource {
 
   std::vector<Pending> pending_;  // taken from the queue, not committed yet
   RowFacts pending_facts_;        // of its rows, and of those of the batch that are committed
+  ClockWatch clock_watch_;
   std::shared_ptr<Segment> active_;
   std::unique_ptr<io::File> active_file_;
   BodyCompressor compressor_;

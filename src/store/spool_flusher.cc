@@ -176,6 +176,9 @@ Status SpoolCore::write_frames(std::size_t from, std::size_t to) {
   static constexpr std::array<char, 8> kPadding{};
   // Once a commit, so that damage to it is told apart exactly from rows that never were.
   Pending& last = pending_[to - 1];
+  if (const auto clock = look_at_clock()) {
+    format::put_clock(last.body, *clock);
+  }
   if (!last.tells_next) {
     format::put_next(last.body, last.end);
     last.tells_next = true;

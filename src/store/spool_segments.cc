@@ -51,6 +51,16 @@ void SpoolCore::close_active() {
   next_expiry_ = 0;  // its rows count from now on
 }
 
+std::optional<ClockMap> SpoolCore::look_at_clock() {
+  std::optional<ClockMap> map = clock_watch_.look(clock_);
+  if (map) {
+    const std::lock_guard guard(state_mutex_);
+    map->boot = boot_id_;
+    map->next = state_.next;
+  }
+  return map;
+}
+
 // Begins the next segment: a spare gets a header page and the checkpoint, is synced, then named.
 // A generation is never used twice, so what a failed attempt leaves behind is void.
 Status SpoolCore::roll() {
@@ -75,10 +85,14 @@ Status SpoolCore::roll() {
   header.uptime = uptime();
   segment->path = path_of(format::segment_name(header.generation));
   std::string body;
+  const std::optional<ClockMap> clock = look_at_clock();
   {
     const std::lock_guard guard(state_mutex_);
     spare_count_ = spares_.size();
     drop_delivered_kept();
+    if (clock) {
+      state_.clocks.add(*clock);
+    }
     header.next = state_.next;
     if (!segments_.empty() && segments_.back()->summary) {
       header.before = *segments_.back()->summary;

@@ -237,6 +237,10 @@ Status LaneSender::build(WallTime now) {
   header.spool = lane_.parts.spool->id();
   header.lane = lane_name(lane_.parts.lane);
   header.first = boundary_.first;
+  for (const ClockMap& map : lane_.parts.spool->clock_maps()) {
+    header.clock.push_back(
+        {map.next[index_of(lane_.parts.lane)], map.boot, map.mono, map.before, map.after});
+  }
   lane_.writer.begin(header);
   if (boundary_.refused) {
     const WallTime at = plan_.oldest().value_or(now);

@@ -268,6 +268,71 @@ TEST_F(LiveFirst, LiveRowsUseTheBudgetFirst) {
       << "the debt of 1-40 holds 41-80 back alone";
 }
 
+// The wall clock of the process, moved as a person or NTP may.
+class ClockSet : public LiveFirst {
+ protected:
+  ~ClockSet() override { io::shift_wall_clock(Nanos{0}); }
+  void set(Nanos shift) {
+    io::shift_wall_clock(shift);
+    clock.wall = io::wall_now();
+  }
+  static constexpr Nanos kTenYears = hours(24 * 3652);
+};
+
+TEST_F(ClockSet, NoJumpSendsAnythingEarlyOrLateOrInAnotherOrder) {
+  make();
+  for (const Nanos shift : {kTenYears, -kTenYears, Nanos{0}, -kTenYears, kTenYears}) {
+    add_rows(10);
+    set(shift);
+    pass(seconds(5));
+    pump();
+    EXPECT_FALSE(target.waiting()) << "not due";
+    EXPECT_FALSE(stream->is_split()) << "nothing stays behind";
+    add_rows(10);
+    pass(seconds(6));
+    pump();
+    EXPECT_TRUE(target.waiting()) << "due";
+    answer_all();
+    EXPECT_EQ(stream->pending(), 0U);
+    // So that the rows of the next round are new by the clock that stands still here.
+    clock.mono = io::mono_now();
+  }
+  EXPECT_THAT(target.sent, ElementsAre("1-20", "21-40", "41-60", "61-80", "81-100"));
+  EXPECT_THAT(spool->gaps(), IsEmpty());
+}
+
+TEST_F(ClockSet, ABacklogIsFoundByTheTimeThatPassed) {
+  fall_behind();
+  EXPECT_TRUE(stream->is_split());
+  set(-kTenYears);
+  answer_all();
+  EXPECT_EQ(cursor(), 111U);
+  set(kTenYears);
+  pump();
+  EXPECT_FALSE(stream->is_split());
+}
+
+TEST_F(ClockSet, TheBatchAroundTheMomentSaysSo) {
+  std::vector<std::vector<std::uint64_t>> moments;
+  make();
+  target.on_send = [&](const BatchHeader& header) {
+    moments.emplace_back();
+    for (const BatchClock& moment : header.clock) {
+      EXPECT_EQ(moment.boot, spool->boot_id());
+      moments.back().push_back(moment.sequence);
+    }
+  };
+  add_rows(50);
+  set(kTenYears);
+  add_rows(10);
+  set(-kTenYears);
+  add_rows(60);
+  pass(seconds(11));
+  store_all();
+  EXPECT_THAT(target.sent, ElementsAre("1-40", "41-80", "81-120"));
+  EXPECT_THAT(moments, ElementsAre(IsEmpty(), ElementsAre(51, 61), IsEmpty()));
+}
+
 // Random rows, answers, outages, kills: a receiver that keeps ranges has every sequence once, as a
 // row or in a gap, and the gaps of the spool are what it lacks.
 class LiveFirstModel : public LiveFirst, public testing::WithParamInterface<unsigned> {

@@ -42,8 +42,8 @@ class Backoff {
 };
 
 // A token bucket that lends: a batch goes when the bucket is not in debt, whatever its size, and
-// the next ones wait until its bytes are paid. It holds at most a quarter of a second's worth, so
-// that what was saved while idle is no burst.
+// the next ones wait until its bytes are paid. It holds at most half a second's worth: what a
+// delay of this thread costs is made up for, and what was saved while idle is no burst.
 //
 // Live rows do not wait for the debt of others, only for their own: they use the limit first, and
 // what they leave is for the rest. Over time all of it together keeps to the limit.
@@ -72,7 +72,7 @@ class Pacer {
   }
 
  private:
-  static constexpr double kMostSavedSeconds = 0.25;
+  static constexpr double kMostSavedSeconds = 0.5;
 
   void refill(MonoTime now) {
     const double most = rate_ * kMostSavedSeconds;

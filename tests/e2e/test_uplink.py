@@ -253,8 +253,8 @@ class Http(Case):
             metrics = edge.get("health", "/metrics")[1]
             self.assertIn('headwater_uplink_silences_total{lane="readings"} 3\n', metrics)
             self.assertIn("headwater_uplink_restarts_total 1\n", metrics)
+            wait_for("the line of the restart", lambda: sum("started anew" in line for line in edge.log) == 1)
             self.assertEqual(sum("trying a new connection" in line for line in edge.log), 2)
-            self.assertEqual(sum("started anew" in line for line in edge.log), 1)
             edge.stop()
 
     def test_a_receiver_that_falls_silent_is_given_up(self):
