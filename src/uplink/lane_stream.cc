@@ -155,19 +155,31 @@ void LaneStream::join() {
   }
 }
 
+std::uint64_t LaneStream::live_from(MonoTime now, std::uint64_t end, Nanos bound) {
+  while (!marks_.empty() && now - marks_.front().at >= bound) {
+    marks_.pop_front();
+  }
+  if (marks_.empty() || now - marks_.back().at >= bound / kMarks) {
+    marks_.push_back({now, end});
+  }
+  return marks_.front().end;
+}
+
 void LaneStream::split(const LanePlan::Clock& now, Next* next) {
-  if (!context_.parts.live_first || context_.held || context_.flush || !main_->answered()) {
+  if (!context_.parts.live_first || context_.held || context_.flush) {
     return;
   }
-  LaneSender& lead = live_ ? *live_ : *main_;
+  const Nanos bound = std::max<Nanos>(2 * context_.parts.limits.every, kLeastBehind);
   const std::uint64_t end = context_.parts.spool->stats().lanes[index_of(lane())].next_sequence - 1;
-  if (lead.behind() > end) {
+  const std::uint64_t upto = live_from(now.mono, end, bound);
+  LaneSender& lead = live_ ? *live_ : *main_;
+  if (!main_->answered() || lead.behind() > upto) {
     return;
   }
   if (live_) {
     // It jumps to the end of the lane, but not over what one batch holds.
     if (!live_->is_open() || live_->failing() ||
-        end - live_->first() < context_.parts.limits.rows ||
+        upto - live_->first() < context_.parts.limits.rows ||
         progress_.ahead().size() >= LaneProgress::kMostAhead) {
       return;
     }
@@ -178,7 +190,6 @@ void LaneStream::split(const LanePlan::Clock& now, Next* next) {
   if (!since) {
     return;
   }
-  const Nanos bound = std::max<Nanos>(2 * context_.parts.limits.every, kLeastBehind);
   if (now.mono - *since < bound) {
     next->at = std::min(next->at, *since + bound);
     return;
@@ -186,9 +197,9 @@ void LaneStream::split(const LanePlan::Clock& now, Next* next) {
   if (!live_) {
     log::info(
         "readings stay behind: live ones go first from now on",
-        {{"lane", lane_name(lane())}, {"cursor", progress_.cursor()}, {"live_from", end + 1}});
+        {{"lane", lane_name(lane())}, {"cursor", progress_.cursor()}, {"live_from", upto + 1}});
   }
-  live_ = std::make_unique<LaneSender>(context_, end, true);
+  live_ = std::make_unique<LaneSender>(context_, upto, true);
 }
 
 Result<Ticket> LaneStream::save(Transaction transaction) {

@@ -2,7 +2,7 @@
 //
 // Oldest first, one batch at a time (LaneSender); the cursor "uplink" of the lane moves behind each
 // batch that is stored. With `live_first`, when rows stay behind while the target answers, a second
-// sender begins at the end of the lane: live rows go on time, and the backlog behind them. What
+// sender begins near the end of the lane: live rows go on time, and the backlog behind them. What
 // went ahead is in the state `store/ahead/LANE/uplink` (store/ahead.h); when the backlog comes to
 // it, it is jumped over, and the two become one again.
 //
@@ -16,9 +16,11 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "uplink/lane_progress.h"
 #include "uplink/lane_sender.h"
@@ -71,14 +73,17 @@ class LaneStream {
  private:
   static constexpr Ticket kUnsaved = ~Ticket{0};
   static constexpr std::int64_t kNone = -1;
+  static constexpr int kMarks = 8;
 
   void restore();
   std::vector<LaneBoundary> saved_boundaries() const;
   // The two senders become one where the backlog has come to the live rows.
   void join();
-  // Begins to send at the end of the lane if rows stay behind. Lowers next->at to when to look
+  // Begins to send near the end of the lane if rows stay behind. Lowers next->at to when to look
   // again.
   void split(const LanePlan::Clock& now, Next* next);
+  // Rows behind this sequence came within about `bound`: they are live.
+  std::uint64_t live_from(MonoTime now, std::uint64_t end, Nanos bound);
   LanePlan::Limits main_limits() const;
   Result<Ticket> save(Transaction transaction);
   void delivered(std::uint64_t first, std::uint64_t last);
@@ -89,8 +94,14 @@ class LaneStream {
   LaneProgress progress_;
   std::unique_ptr<LaneSender> main_;  // from the cursor on
   std::unique_ptr<LaneSender> live_;  // behind all that went ahead; null: nothing stays behind
-  bool progress_open_ = false;        // progress_ is not in the log yet
-  bool ahead_in_log_ = false;         // the log has ranges that went ahead
+  // Where the lane ended, some times within the last while.
+  struct Mark {
+    MonoTime at;
+    std::uint64_t end = 0;
+  };
+  std::deque<Mark> marks_;
+  bool progress_open_ = false;  // progress_ is not in the log yet
+  bool ahead_in_log_ = false;   // the log has ranges that went ahead
 
   Count cursor_;
   Count ahead_;

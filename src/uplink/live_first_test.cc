@@ -70,6 +70,22 @@ TEST_F(LiveFirst, WhatComesInGoesInFrontOfWhatStaysBehind) {
   EXPECT_EQ(stream->counts().live_rows.get(), 11U);
 }
 
+TEST_F(LiveFirst, WhatCameShortlyBeforeCountsAsLive) {
+  add_rows(100);
+  make();
+  pass(hours(1));
+  pump();
+  ASSERT_THAT(target.on_the_way(), ElementsAre("1-40"));
+  pass(seconds(15));  // within twice `every`
+  add_rows(7);
+  pump();
+  target.answer(Receipt::kStored);
+  pump();
+  EXPECT_THAT(target.on_the_way(), testing::UnorderedElementsAre("41-80", "101-107"));
+  answer_all();
+  EXPECT_EQ(cursor(), 107U);
+}
+
 TEST_F(LiveFirst, TheBacklogJumpsOverWhatWentAhead) {
   fall_behind();
   answer_all();
