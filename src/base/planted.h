@@ -26,6 +26,7 @@ enum class Bug : std::uint8_t {
   kNoReplay,             // rows that were not decided are not scored after a restart
   kAlertsApart,          // alerts follow in a frame behind their decisions
   kShortGap,             // a gap record misses its last row
+  kNoAnswerIsStored,     // the uplink's cursor passes a batch that has no answer
   kForgottenIds,         // ids of stored rows are not remembered: the set forgets at once
 };
 

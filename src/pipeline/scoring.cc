@@ -442,6 +442,8 @@ void Scoring::append_decisions(std::uint16_t stream, std::size_t begin, std::siz
 
 // transaction_ to the spool, behind what it has not taken yet.
 void Scoring::hand_over() {
+  // Rows are let go only behind their decisions: in a full store alerts must not wait for that.
+  transaction_.to_make_room();
   outbox_.push_back(std::move(transaction_));
   transaction_ = Transaction();
   (void)empty_outbox();

@@ -216,7 +216,7 @@ Status SpoolCore::health_status() const {
 // What must be left behind it: for alerts about what is stored, and for transactions without rows
 // (cursors above all), which make room.
 std::uint64_t SpoolCore::reserve_behind(const Transaction& transaction) const {
-  if (!transaction.takes_sequences()) {
+  if (!transaction.takes_sequences() || transaction.makes_room_) {
     return 0;
   }
   const bool alerts_alone =

@@ -276,7 +276,11 @@ TEST_F(SpoolFull, RefusesWhenFullAndTakesAgainAfterDelivery) {
     EXPECT_FALSE(spool->takes_rows().ok());
     EXPECT_LE(spool->stats().bytes, options.max_bytes);
     EXPECT_TRUE(spool->gaps().empty());
-    // The cursor that makes room is taken.
+    // What makes room is taken, rows beside it too.
+    Transaction kept;
+    kept.append(Lane::kDeadLetter, 0, sample_row(kBig));
+    kept.to_make_room();
+    EXPECT_TRUE(spool->submit(kept).ok());
     Transaction cursor;
     cursor.cursor("uplink", Lane::kReadings, kAllStreams, taken);
     ASSERT_TRUE(spool->submit(cursor).ok());

@@ -101,6 +101,7 @@ void Transaction::clear() {
   meta_.clear();
   patches_.clear();
   kept_bytes_ = 0;
+  makes_room_ = false;
   drop_rows();
 }
 

@@ -46,6 +46,9 @@ class Transaction {
   // Takes the rows back, and what was skipped; states, cursors and gaps stay. Not where something
   // stands for own rows.
   void drop_rows();
+  // Rows may be let go once it is committed, and not before: where the spool is full and refuses
+  // rows, it takes these all the same, from the reserve that cursors have too.
+  void to_make_room() { makes_room_ = true; }
 
   bool empty() const { return rows_ == 0 && meta_.empty() && skips_.empty(); }
   std::size_t rows() const { return rows_; }
@@ -96,6 +99,7 @@ class Transaction {
   std::size_t meta_at_ = 0;     // in body_
   std::size_t kept_bytes_ = 0;  // of states, cursors and gaps: what every checkpoint will carry
   std::size_t rows_ = 0;
+  bool makes_room_ = false;
   std::array<std::size_t, kLanes> lane_rows_{};
 };
 

@@ -397,6 +397,33 @@ TEST_F(LaneStreamTest, AFullStoreIsDrained) {
   EXPECT_TRUE(spool->submit(transaction).ok());
 }
 
+TEST_F(LaneStreamTest, ARefusedRowDoesNotHoldUpAFullStore) {
+  spool.reset();
+  open(OnFull::kBlock);
+  spool->deliver_to(kUplinkConsumer, Lane::kDeadLetter);
+  const std::string payload(2'000, 'x');
+  for (bool full = false; !full;) {
+    Transaction transaction;
+    transaction.append(Lane::kReadings, 0, sample_row(payload));
+    full = !spool->submit(transaction).ok();
+    commit();
+  }
+  parts.limits.rows = 16;
+  make();
+  pump();
+  while (target.waiting()) {
+    const std::string& sent = target.sent.back();
+    const bool holds_20 =
+        std::stoull(sent) <= 20 && std::stoull(sent.substr(sent.find('-') + 1)) >= 20;
+    target.answer(holds_20 && target.bodies.back() != "20-20:refused" ? Receipt::kRefused
+                                                                      : Receipt::kStored);
+    pass(seconds(61));
+    pump();
+  }
+  EXPECT_TRUE(stream->settled());
+  EXPECT_EQ(stream->counts().refused.get(), 1U);
+}
+
 TEST_F(LaneStreamTest, HoldsAndFinishesWhatIsOnItsWay) {
   add_rows(30);
   make();
