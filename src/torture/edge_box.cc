@@ -9,7 +9,8 @@ namespace {
 
 constexpr std::uint16_t kIntakeStream = 1;
 constexpr std::uint16_t kScoringStream = 2;
-constexpr std::string_view kConsumer = "uplink/receiver";
+constexpr Nanos kUplinkStep = std::chrono::milliseconds(250);
+constexpr Nanos kScoreWait = std::chrono::seconds(60);  // by the uplink's clock
 constexpr Nanos kPatience = std::chrono::seconds(20);
 constexpr Nanos kPowerCheck = std::chrono::milliseconds(1);
 
@@ -57,7 +58,7 @@ EdgeBox::~EdgeBox() {
     watch_.closing = true;
   }
   watch_.changed.notify_all();
-  reader_.reset();
+  streams_.clear();
   delivery_.reset();
   intake_.reset();
   scoring_.reset();
@@ -76,7 +77,8 @@ void EdgeBox::on_flusher(Ticket upto, const Status& status) {
 Status EdgeBox::start() {
   spool_ = HW_TRY(Spool::open(*parts_.files, parts_.spool));
   spool_->on_commit([this](Ticket upto, const Status& status) { on_flusher(upto, status); });
-  spool_->deliver_to(kConsumer, Lane::kReadings);
+  spool_->deliver_to(kUplinkConsumer, Lane::kReadings);
+  spool_->deliver_to(kUplinkConsumer, Lane::kDeadLetter);
   spool_->deliver_to("sink/alerts", Lane::kAlerts);
 
   Scoring::Parts scoring;
@@ -118,9 +120,31 @@ Status EdgeBox::start() {
   }
   HW_TRY(scoring_->restore());
   HW_TRY(intake_->start(*parts_.loop));
-  received_upto_ = spool_->cursor(kConsumer, Lane::kReadings, kAllStreams).value_or(0);
+  start_uplink();
   parts_.receiver->ledger.begin_pass();
   return {};
+}
+
+void EdgeBox::start_uplink() {
+  target_ = std::make_unique<BatchTarget>(parts_.receiver->batches);
+  for (const Lane lane : {Lane::kReadings, Lane::kDeadLetter}) {
+    LaneStream::Parts stream;
+    stream.spool = spool_.get();
+    stream.target = target_.get();
+    stream.lane = lane;
+    stream.edge_id = "torture";
+    // Batches end by rows, waits by a clock of its own: the real one has no say in a trial.
+    stream.limits.rows = parts_.batch_rows;
+    stream.limits.score_wait = kScoreWait;
+    stream.scored = {{kIntakeStream, "decided/main/0"}};
+    stream.compression_level = BatchWriter::kMinLevel;
+    stream.park_every = std::chrono::milliseconds(500);
+    stream.backoff.most = std::chrono::milliseconds(500);
+    stream.seed = parts_.seed;
+    stream.wake = [] {};
+    streams_.push_back(std::make_unique<LaneStream>(std::move(stream)));
+  }
+  clock_ = io::mono_now();
 }
 
 // As the agent does at its start.
@@ -142,43 +166,30 @@ std::uint64_t EdgeBox::sequences() const {
   return spool_->stats().lanes[index_of(Lane::kReadings)].next_sequence;
 }
 
+void EdgeBox::checkpoint() {
+  const std::uint64_t through = sequences() - undecided();
+  if (std::exchange(saved_after_, through) != through) {
+    scoring_->checkpoint();
+  }
+}
+
 void EdgeBox::pump(std::size_t room) {
   parts_.fleet->set_room(room);
   intake_->pump(pool_);
 }
 
-void EdgeBox::receive(std::size_t items) {
+void EdgeBox::uplink(std::size_t batches) {
   if (parts_.receiver->stalled) {
     return;
   }
-  if (reader_ == nullptr) {
-    reader_ = spool_->read(Lane::kReadings, received_upto_ + 1,
-                           {.stream = std::nullopt, .decisions = true});
-  }
-  const std::uint64_t before = received_upto_;
-  for (; items > 0; --items) {
-    const Result<ReadItem> item = reader_->next();
-    if (!item || *item == ReadItem::kEnd) {
-      break;  // a disk that fails is tried again
+  for (; batches > 0; --batches) {
+    clock_ = clock_ + kUplinkStep;
+    for (const std::unique_ptr<LaneStream>& stream : streams_) {
+      stream->pump({clock_, io::wall_now()});
     }
-    if (*item == ReadItem::kDecisions) {
-      parts_.receiver->ledger.decisions(reader_->decisions(), *parts_.verdict);
-    } else if (*item == ReadItem::kGap) {
-      received_upto_ = std::max(received_upto_, reader_->gap().last);
-    } else {
-      const ReadRow& row = reader_->row();
-      const std::optional<MessageName> name = parts_.fleet->find(row.row.identity);
-      const bool same =
-          name && parts_.fleet->messages(name->device)[name->number - 1].payload == row.row.payload;
-      parts_.receiver->ledger.row(row.sequence, name ? &*name : nullptr, same, true,
-                                  *parts_.verdict);
-      received_upto_ = row.sequence;
+    if (!target_->answer()) {
+      return;  // it waits for a commit, for the time, or for rows
     }
-  }
-  if (received_upto_ != before) {
-    received_.clear();
-    received_.cursor(kConsumer, Lane::kReadings, kAllStreams, received_upto_);
-    (void)spool_->submit(received_);  // refused: the next one says more
   }
 }
 
@@ -227,6 +238,11 @@ Commit EdgeBox::commit() {
 
 bool EdgeBox::settled() {
   return intake_->settled() && scoring_->idle() && delivery_->settled();
+}
+
+bool EdgeBox::drained() const {
+  return std::all_of(streams_.begin(), streams_.end(),
+                     [](const auto& stream) { return stream->settled(); });
 }
 
 void EdgeBox::check_conservation() {

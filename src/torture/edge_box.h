@@ -12,21 +12,27 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "io/fault_files.h"
 #include "io/loop.h"
 #include "pipeline/delivery.h"
 #include "pipeline/intake.h"
 #include "pipeline/scoring.h"
+#include "torture/batch_receiver.h"
 #include "torture/blueprint.h"
 #include "torture/fleet.h"
 #include "torture/ledger.h"
+#include "uplink/lane_stream.h"
 
 namespace headwater::torture {
 
 // Where alerts and rows go: it survives the edge.
 struct Receiver {
+  Receiver(std::uint64_t seed, const Fleet& fleet, Verdict& verdict)
+      : batches(seed, fleet, ledger, verdict) {}
   Ledger ledger;
+  BatchReceiver batches;
   bool stalled = false;        // takes nothing
   std::uint32_t refusals = 0;  // of alerts, to come
   // A restart found rows let go that it needs to rebuild the state of the steps: a full disk takes
@@ -45,6 +51,8 @@ class EdgeBox {
     SpoolOptions spool;
     Fleet* fleet = nullptr;
     Receiver* receiver = nullptr;
+    std::size_t batch_rows = 100;  // of the uplink at most
+    std::uint64_t seed = 0;
     Verdict* verdict = nullptr;
     io::Loop* loop = nullptr;
   };
@@ -61,15 +69,19 @@ class EdgeBox {
   std::uint64_t undecided() const {
     return scoring_->counts().pending_rows.get() + scoring_->counts().behind_rows.get();
   }
-  void checkpoint() { scoring_->checkpoint(); }
+  // The state of the steps, if rows went through them since the last one: written again and again
+  // it would use up the room that a full store keeps for cursors.
+  void checkpoint();
   void deliver() { delivery_->pump(); }
-  // The receiver takes up to this many rows and decisions, and says so to the store.
-  void receive(std::size_t items);
+  // The uplink does what it can, `batches` times, and each time what is on its way is answered.
+  void uplink(std::size_t batches);
   // What was submitted is on disk, and the sources know. kRefused, once per trouble: the disk
   // refuses, and the flusher waits for the next commit() before it tries again.
   Commit commit();
   // Payload bytes taken since the last commit.
   std::size_t uncommitted() const { return intake_->counts().bytes.get() - committed_bytes_; }
+  // The receiver has all that is committed, and the log says so.
+  bool drained() const;
   // Nothing is unscored, uncommitted or unanswered.
   bool settled();
   // The intake's rows add up; else a finding.
@@ -91,6 +103,7 @@ class EdgeBox {
   };
   void on_flusher(Ticket upto, const Status& status);
   Status remember_ids();
+  void start_uplink();
 
   Parts parts_;
   Watch watch_;
@@ -99,11 +112,12 @@ class EdgeBox {
   std::unique_ptr<Intake> intake_;
   std::unique_ptr<Sink> sink_;
   std::unique_ptr<Delivery> delivery_;
-  std::unique_ptr<SpoolReader> reader_;
+  std::unique_ptr<BatchTarget> target_;
+  std::vector<std::unique_ptr<LaneStream>> streams_;
+  MonoTime clock_;  // the uplink's: a wait ends after some calls
   BatchPool pool_;
-  Transaction received_;
-  std::uint64_t received_upto_ = 0;
   std::uint64_t committed_bytes_ = 0;
+  std::uint64_t saved_after_ = 0;  // rows that had been through at the last checkpoint
 };
 
 }  // namespace headwater::torture

@@ -65,11 +65,15 @@ void Ledger::decisions(const Decisions& decided, Verdict& verdict) {
       verdict.find(fmt::format("row {} was decided twice", sequence));
       continue;
     }
-    const auto [at, fresh] = scores_.emplace(sequence, score);
-    if (!fresh && !same_score(at->second, score)) {
-      ++verdict.decided_otherwise;
-      verdict.find(fmt::format("row {} has scores {} and {}", sequence, at->second, score));
-    }
+    this->score(sequence, score, verdict);
+  }
+}
+
+void Ledger::score(std::uint64_t sequence, double score, Verdict& verdict) {
+  const auto [at, fresh] = scores_.emplace(sequence, score);
+  if (!fresh && !same_score(at->second, score)) {
+    ++verdict.decided_otherwise;
+    verdict.find(fmt::format("row {} has scores {} and {}", sequence, at->second, score));
   }
 }
 
@@ -94,7 +98,7 @@ void Ledger::judge_rows(const Facts& facts, Verdict& verdict) const {
   verdict.delivered = delivered_.size();
   verdict.pending = rows_.size() - delivered_.size();
   // Each sequence is a row somewhere, or in a gap record.
-  std::vector<std::pair<std::uint64_t, std::uint64_t>> covered;
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> covered = let_go_;
   for (const Gap& gap : facts.gaps) {
     if (gap.reason == GapReason::kCorrupt && !facts.damaged) {
       verdict.unexplained += gap.count;

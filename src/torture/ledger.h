@@ -10,6 +10,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.h"
@@ -45,6 +46,10 @@ class Ledger {
   // Scores of one pass over the log. A row decided twice in a pass is a finding.
   void begin_pass() { this_pass_.clear(); }
   void decisions(const Decisions& decisions, Verdict& verdict);
+  // The score that came with a row.
+  void score(std::uint64_t sequence, double score, Verdict& verdict);
+  // Rows that the receiver knows as gaps.
+  void let_go(std::uint64_t first, std::uint64_t last) { let_go_.emplace_back(first, last); }
   // An alert as the receiver got it; one it has already is a repeat.
   void alert(std::uint32_t device, std::string_view json);
 
@@ -74,6 +79,7 @@ class Ledger {
   std::map<std::uint64_t, MessageName> rows_;  // by sequence: delivered and pending
   std::map<MessageName, std::uint64_t> sequences_;
   std::set<std::uint64_t> delivered_;
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> let_go_;
   std::map<std::uint64_t, double> scores_;  // by sequence; NaN: decided without a score
   std::set<std::uint64_t> this_pass_;
   std::map<std::uint32_t, std::vector<std::string>> alerts_;  // by device, first arrivals

@@ -55,6 +55,7 @@ INSTANTIATE_TEST_SUITE_P(
         Planted{Bug::kStateAheadOfCursor, "StateAheadOfCursor"},
         Planted{Bug::kSinkCursorAhead, "SinkCursorAhead"}, Planted{Bug::kNoReplay, "NoReplay"},
         Planted{Bug::kAlertsApart, "AlertsApart"}, Planted{Bug::kShortGap, "ShortGap"},
+        Planted{Bug::kNoAnswerIsStored, "NoAnswerIsStored"},
         Planted{Bug::kForgottenIds, "ForgottenIds"}),
     [](const auto& given) { return std::string(given.param.name); });
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <random>
+#include <set>
 
 #include "io/fault_files.h"
 #include "store/fsck.h"
@@ -20,6 +21,10 @@ constexpr std::size_t kMostRounds = 100'000;
 // How many of the sectors that were not synced survive a power cut: with most of them there, whole
 // frames stand behind torn ones.
 constexpr std::array<double, 5> kKeep = {0.0, 0.5, 0.9, 0.97, 1.0};
+// Each batch costs the store two small frames: with batches of a row the reserve that they have in
+// a full store of 1 MiB ends before a segment is delivered.
+constexpr std::size_t kLeastBatch = 64;
+constexpr std::size_t kMostDrain = 200;
 constexpr std::size_t kMostStarts = 20;
 
 std::string what_is_wrong(const FsckReport& report) {
@@ -49,7 +54,8 @@ class SimulatedTrial {
         disk_(options.seed),
         watched_(disk_),
         loop_(io::Loop::create().value()),
-        fleet_(fleet_options()) {
+        fleet_(fleet_options()),
+        receiver_(options.seed, fleet_, trial_.verdict) {
     trial_.seed = options.seed;
     trial_.kind = cell_.kind;
     trial_.boundary = cell_.boundary;
@@ -57,6 +63,7 @@ class SimulatedTrial {
     commit_one_in_ = 1 + below(6);
     step_one_in_ = 1 + below(3);
     most_room_ = std::size_t{4} << below(5);
+    batch_rows_ = kLeastBatch + below(300);
     drains_ = chance(2);
     strike_at_ = options_.load / 10 + below(options_.load / 2 + 1);
   }
@@ -129,6 +136,8 @@ class SimulatedTrial {
                                   .spool = store_,
                                   .fleet = &fleet_,
                                   .receiver = &receiver_,
+                                  .batch_rows = batch_rows_,
+                                  .seed = options_.seed,
                                   .verdict = &trial_.verdict,
                                   .loop = loop_.get()});
       watched_.set_recovering(trial_.restarts > 1);
@@ -202,7 +211,7 @@ class SimulatedTrial {
       box_->deliver();
     }
     if (chance(4)) {
-      box_->receive(1 + below(300));
+      box_->uplink(1 + below(8));
     }
     if (chance(40)) {
       box_->checkpoint();
@@ -250,12 +259,13 @@ class SimulatedTrial {
       box_->step();
       box_->deliver();
       if (drains_ || rounds > 50) {
-        box_->receive(1000);
+        box_->uplink(8);
       }
       if (!commit()) {
         return false;
       }
-      if (fleet_.all_acknowledged() && box_->settled()) {
+      const bool sent = !drains_ || rounds > kMostDrain || box_->drained();
+      if (fleet_.all_acknowledged() && box_->settled() && sent) {
         box_->check_conservation();
         return true;
       }
@@ -425,6 +435,7 @@ class SimulatedTrial {
     if (damaged_ && !commit()) {  // the gaps that reading found
       return;
     }
+    check_uplink();
     Ledger::Facts facts;
     facts.next_sequence = box_->sequences();
     facts.gaps = box_->spool().gaps();
@@ -467,6 +478,51 @@ class SimulatedTrial {
     }
   }
 
+  // What the uplink has left behind it is with the receiver, with its decisions; what the receiver
+  // refused lies among the dead letters.
+  void check_uplink() {
+    for (const Lane lane : {Lane::kReadings, Lane::kDeadLetter}) {
+      const std::uint64_t cursor =
+          box_->spool().cursor(kUplinkConsumer, lane, kAllStreams).value_or(0);
+      for (std::uint64_t sequence = 1; sequence <= cursor; ++sequence) {
+        if (!receiver_.batches.has(lane, sequence)) {
+          ++verdict().lost;
+          verdict().find(fmt::format("{} {} counts as sent on, and the receiver has it not",
+                                     lane_name(lane), sequence));
+        }
+      }
+    }
+    // A store that refuses rows has no room for decisions with alerts either: then rows go without
+    // them after a while, which makes the room.
+    if (receiver_.batches.undecided() > 0 && store_.on_full == OnFull::kShedOldest && !damaged_ &&
+        !receiver_.replay_cut) {
+      verdict().decided_otherwise += receiver_.batches.undecided();
+      verdict().find(fmt::format("{} rows were sent on without their decision",
+                                 receiver_.batches.undecided()));
+    }
+    std::set<std::uint64_t> known = receiver_.batches.letters();
+    const auto reader = box_->spool().read(Lane::kDeadLetter, 1);
+    for (;;) {
+      const Result<ReadItem> item = reader->next();
+      if (!item || *item == ReadItem::kEnd) {
+        break;
+      }
+      if (*item == ReadItem::kRow) {
+        known.insert(reader->row().sequence);
+      } else if (*item == ReadItem::kGap) {
+        for (std::uint64_t at = reader->gap().first; at <= reader->gap().last; ++at) {
+          known.insert(at);
+        }
+      }
+    }
+    const std::size_t letters = known.size();
+    if (letters < receiver_.batches.refused().size() && !damaged_) {
+      ++verdict().lost;
+      verdict().find(fmt::format("the receiver refused {} rows, {} are among the dead letters",
+                                 receiver_.batches.refused().size(), letters));
+    }
+  }
+
   const Blueprint& blueprint_;
   const TrialOptions options_;
   std::mt19937_64 random_;
@@ -476,14 +532,15 @@ class SimulatedTrial {
   std::unique_ptr<io::Loop> loop_;
   std::uint64_t message_bytes_ = 0;  // of the whole load
   Fleet fleet_;
+  Trial trial_;
   Receiver receiver_;
   SpoolOptions store_;
-  Trial trial_;
   std::optional<EdgeBox> box_;
   std::string last_error_;
   std::uint64_t commit_one_in_ = 1;
   std::uint64_t step_one_in_ = 1;
   std::size_t most_room_ = 64;
+  std::size_t batch_rows_ = 100;
   std::uint64_t strike_at_ = 0;
   std::size_t stall_rounds_ = 0;
   bool armed_ = false;

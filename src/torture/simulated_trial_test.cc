@@ -47,5 +47,16 @@ TEST(SimulatedTrial, NoFaultLosesDoublesReordersOrDecidesOtherwise) {
   EXPECT_GT(fired * 10, trials * 7) << "most faults find their moment";
 }
 
+// Seeds that failed: rows of 2.6 kB, and a store that refuses or blocks when it is full.
+TEST(SimulatedTrial, AFullStoreGoesOn) {
+  log::set_level(log::Level::kOff);
+  const auto blueprint = Blueprint::make();
+  ASSERT_TRUE(blueprint.ok()) << blueprint.error().text();
+  for (const std::uint64_t seed : {13U, 32U, 119U}) {
+    const Trial trial = run_simulated(**blueprint, {.seed = seed, .load = 400});
+    EXPECT_TRUE(trial.verdict.good()) << told(trial);
+  }
+}
+
 }  // namespace
 }  // namespace headwater::torture
