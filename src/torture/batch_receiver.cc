@@ -15,8 +15,11 @@ BatchReceiver::BatchReceiver(std::uint64_t seed, const Fleet& fleet, Ledger& led
   poison_one_in_ = below(3) == 0 ? 100 + below(400) : 0;
 }
 
-bool BatchReceiver::is_poison(const Id128& identity) const {
-  return poison_one_in_ != 0 && std::hash<Id128>()(identity) % poison_one_in_ == 0;
+// Not before it has stored others: one that refuses from the first row on is set up wrong, and the
+// uplink keeps its rows. Nor what it has.
+bool BatchReceiver::refuses(const BatchRow& row) const {
+  return poison_one_in_ != 0 && rows_ > 0 && !has(Lane::kReadings, row.sequence) &&
+         std::hash<Id128>()(row.identity) % poison_one_in_ == 0;
 }
 
 bool Ranges::has(std::uint64_t sequence) const {
@@ -54,7 +57,7 @@ Receipt BatchReceiver::inspect(const EncodedBatch& batch) {
     } else if (*item == BatchItem::kEnd) {
       return Receipt::kStored;
     } else if (*item == BatchItem::kRow && batch.header.lane == lane_name(Lane::kReadings) &&
-               is_poison(reader.row().identity)) {
+               refuses(reader.row())) {
       return Receipt::kRefused;
     }
   }
@@ -109,6 +112,7 @@ void BatchReceiver::take_row(const BatchRow& row) {
   const std::optional<MessageName> name = fleet_.find(row.identity);
   const bool same = name && fleet_.name(name->device) == row.device &&
                     fleet_.messages(name->device)[name->number - 1].payload == row.payload;
+  ++rows_;
   ledger_.row(row.sequence, name ? &*name : nullptr, same, true, verdict_);
   if (row.decided) {
     ledger_.score(row.sequence, row.score, verdict_);

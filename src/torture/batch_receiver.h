@@ -55,7 +55,7 @@ class BatchReceiver {
   Receipt inspect(const EncodedBatch& batch);
   Status store(const EncodedBatch& batch);
   void take_row(const BatchRow& row);
-  bool is_poison(const Id128& identity) const;
+  bool refuses(const BatchRow& row) const;
   std::uint64_t below(std::uint64_t bound) { return random_() % bound; }
 
   const Fleet& fleet_;
@@ -68,6 +68,7 @@ class BatchReceiver {
   std::array<Ranges, kLanes> lanes_;
   std::set<std::uint64_t> refused_;
   std::set<std::uint64_t> letters_;
+  std::uint64_t rows_ = 0;  // readings that it has stored
   std::uint64_t undecided_ = 0;
 };
 
