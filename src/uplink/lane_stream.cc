@@ -15,6 +15,8 @@ constexpr Nanos kStoreRetry = std::chrono::milliseconds(200);
 constexpr std::uint64_t kStateVersion = 2;
 // Rows that wait for longer than twice `every`, and than this, stay behind.
 constexpr Nanos kLeastBehind = std::chrono::seconds(2);
+// So many full batches in front of live rows are a backlog, however young.
+constexpr std::uint64_t kMostBatchesInFront = 8;
 // While live rows are sent, batches of the backlog are so much smaller: one that is built or on its
 // way delays a live batch by less.
 constexpr std::size_t kBacklogPart = 4;
@@ -186,13 +188,15 @@ void LaneStream::split(const LanePlan::Clock& now, Next* next) {
   } else if (main_->is_open()) {
     return;  // all of it may fit into the batch that it closes next
   }
-  const std::optional<MonoTime> since = lead.stored_since(lead.behind(), now.mono);
-  if (!since) {
-    return;
-  }
-  if (now.mono - *since < bound) {
-    next->at = std::min(next->at, *since + bound);
-    return;
+  if (live_ || upto - lead.behind() < kMostBatchesInFront * context_.parts.limits.rows) {
+    const std::optional<MonoTime> since = lead.stored_since(lead.behind(), now.mono);
+    if (!since) {
+      return;
+    }
+    if (now.mono - *since < bound) {
+      next->at = std::min(next->at, *since + bound);
+      return;
+    }
   }
   if (!live_) {
     log::info(

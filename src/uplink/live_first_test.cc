@@ -86,6 +86,21 @@ TEST_F(LiveFirst, WhatCameShortlyBeforeCountsAsLive) {
   EXPECT_EQ(cursor(), 107U);
 }
 
+TEST_F(LiveFirst, ManyBatchesInFrontAreABacklogAtOnce) {
+  add_rows(500);
+  make();
+  pump();
+  ASSERT_THAT(target.on_the_way(), ElementsAre("1-40"));
+  target.answer(Receipt::kStored);
+  pump();
+  add_rows(40);
+  pump();
+  EXPECT_TRUE(stream->is_split());
+  EXPECT_THAT(target.on_the_way(), testing::UnorderedElementsAre("41-80", "501-540"));
+  answer_all();
+  EXPECT_EQ(cursor(), 540U);
+}
+
 TEST_F(LiveFirst, TheBacklogJumpsOverWhatWentAhead) {
   fall_behind();
   answer_all();
