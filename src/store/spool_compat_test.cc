@@ -1,6 +1,7 @@
-// Spools that released versions wrote, under tests/compat: later versions open them.
+// Spools that earlier versions wrote, under tests/compat: later versions open them. spool-v1 has
+// frames of version 1, spool-v2 of version 2.
 //
-// HW_WRITE_COMPAT=tests/compat/spool-v1 writes the files anew; only for a new format version.
+// HW_WRITE_COMPAT=tests/compat/spool-vN writes a new folder; only for a new format version.
 #include <gtest/gtest.h>
 #include <zstd.h>
 
@@ -14,7 +15,7 @@
 namespace headwater {
 namespace {
 
-const std::string kFolder = std::string(HW_SOURCE_DIR) + "/tests/compat/spool-v1";
+const std::string kCompat = std::string(HW_SOURCE_DIR) + "/tests/compat/";
 constexpr std::size_t kMostFile = 1 << 20;
 
 std::string read_file(const std::string& path) {
@@ -163,10 +164,10 @@ std::string describe(io::FaultFiles& disk) {
   return out;
 }
 
-void load(io::FaultFiles& disk) {
-  std::istringstream names(read_file(kFolder + "/files.txt"));
+void load(io::FaultFiles& disk, const std::string& folder) {
+  std::istringstream names(read_file(folder + "/files.txt"));
   for (std::string name; std::getline(names, name);) {
-    disk.set_contents("spool/" + name, expand(read_file(kFolder + "/" + name + ".zst")));
+    disk.set_contents("spool/" + name, expand(read_file(folder + "/" + name + ".zst")));
   }
 }
 
@@ -190,30 +191,36 @@ TEST(SpoolCompat, TheSameWorkGivesTheSameContentToday) {
     }
     std::ofstream(std::string(to) + "/content.txt") << content;
   }
-  EXPECT_EQ(content, read_file(kFolder + "/content.txt"));
+  EXPECT_EQ(content, read_file(kCompat + "spool-v2/content.txt"));
 }
 
-TEST(SpoolCompat, VersionOneIsReadAsItWasWritten) {
+class SpoolCompatOf : public ::testing::TestWithParam<const char*> {
+ protected:
+  const std::string folder = kCompat + GetParam();
+};
+INSTANTIATE_TEST_SUITE_P(Versions, SpoolCompatOf, ::testing::Values("spool-v1", "spool-v2"));
+
+TEST_P(SpoolCompatOf, IsReadAsItWasWritten) {
   io::FaultFiles disk(2);
-  load(disk);
+  load(disk, folder);
   const auto report = fsck_spool(disk, "spool");
   ASSERT_TRUE(report.ok()) << report.error().text();
   EXPECT_TRUE(report->sound());
   EXPECT_TRUE(report->damage.empty());
   EXPECT_GT(report->lanes[index_of(Lane::kDebug)].floor, 1U);
-  EXPECT_EQ(describe(disk), read_file(kFolder + "/content.txt"));
+  EXPECT_EQ(describe(disk), read_file(folder + "/content.txt"));
 }
 
-TEST(SpoolCompat, VersionOneIsOpenedAndGoesOn) {
+TEST_P(SpoolCompatOf, IsOpenedAndGoesOn) {
   io::FaultFiles disk(3);
-  load(disk);
+  load(disk, folder);
   FakeClock clock;
   clock.reboot();
   clock.reboot();
   const auto rows_of = [](const std::string& content) {
     return content.substr(0, content.find("cursor "));
   };
-  const std::string before = read_file(kFolder + "/content.txt");
+  const std::string before = read_file(folder + "/content.txt");
   std::array<std::uint64_t, kLanes> next{};
   {
     const auto opened = Spool::open(disk, compat_options(clock));
