@@ -1,6 +1,7 @@
-"""The mqtt source against a real mosquitto: delivery, kill -9 of the edge, restarts of the broker."""
+"""The mqtt source against a real mosquitto: delivery, kill -9 of the edge (KILLS times, 5), restarts of the broker."""
 
 import json
+import os
 import pathlib
 import random
 import shutil
@@ -70,7 +71,7 @@ class MqttSource(unittest.TestCase):
         with Edge(CONFIG % (self.broker.port, 1, "5")) as edge:
             self.connected(edge)
             total = 1
-            for _ in range(5):
+            for _ in range(int(os.environ.get("KILLS", "5"))):
                 self.publish(total, total + 400)
                 total += 400
                 target = chance.randint(1, 399)
