@@ -101,7 +101,7 @@ void register_uplink_metrics(Agent::Parts& parts) {
     counter("headwater_uplink_retries_total", "Attempts that were not the first of their batch.",
             &LaneStreamCounts::retries);
     counter("headwater_uplink_refused_rows_total",
-            "Rows that were too large for the receiver; they are dead letters.",
+            "Rows that the receiver takes in no batch (413, 400, 422); they are dead letters.",
             &LaneStreamCounts::refused);
     counter("headwater_uplink_live_rows_total",
             "Rows the receiver has stored that went in front of a backlog.",

@@ -44,6 +44,18 @@ void DedupeSet::forget(const Id128& id) {
   table_[hole] = kEmpty;
 }
 
+void DedupeSet::take_back(const Id128& id) {
+  if (!contains(id)) {
+    return;
+  }
+  const std::uint32_t place = table_[slot_of(id)];
+  forget(id);
+  if (place == (next_ + capacity_ - 1) % capacity_) {
+    next_ = place;
+    count_ -= count_ < capacity_ ? 1 : 0;
+  }
+}
+
 bool DedupeSet::insert(const Id128& id) {
   if (planted(Bug::kForgottenIds)) {
     return true;

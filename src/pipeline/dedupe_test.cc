@@ -43,6 +43,27 @@ TEST(DedupeSet, ForgetsAnIdAsIfItHadNeverCome) {
   EXPECT_FALSE(set.contains({2, 2}));
 }
 
+TEST(DedupeSet, IdsThatAreTakenBackPushNoOthersOut) {
+  DedupeSet set(3);
+  set.insert({1, 1});
+  for (std::uint64_t n = 10; n < 20; ++n) {
+    set.insert({n, n});
+    set.insert({n + 100, n});
+    set.take_back({n + 100, n});
+    set.take_back({n, n});
+    set.take_back({n, n});  // not there
+  }
+  EXPECT_TRUE(set.contains({1, 1}));
+  set.insert({2, 2});
+  set.insert({3, 3});
+  set.insert({4, 4});  // the place of 1
+  set.take_back({4, 4});
+  EXPECT_TRUE(set.contains({2, 2}));
+  EXPECT_FALSE(set.contains({4, 4}));
+  EXPECT_TRUE(set.insert({4, 4}));
+  EXPECT_TRUE(set.contains({2, 2}));
+}
+
 TEST(DedupeSet, EqualsASimpleModelOnRandomIds) {
   std::mt19937_64 random(7);
   DedupeSet set(64);

@@ -293,6 +293,7 @@ Intake::Frame& Intake::next_frame(std::size_t begin) {
   }
   Frame& frame = frames_[frames_used_++];
   frame.transaction.clear();
+  frame.transaction.leave_room();
   frame.begin = begin;
   frame.end = begin;
   frame.letters_begin = next_.dead_letter;
@@ -383,9 +384,12 @@ void Intake::refuse_rest() {
     if ((row.flags & (kRowDuplicate | kRowThinned)) != 0) {
       flags_[index] = 1;
     }
+  }
+  for (std::size_t index = batch_.rows(); index-- > 0;) {
+    const Row& row = batch_.row(index);
     if (flags_[index] != 0 && (row.flags & kRowDeclaredId) != 0 &&
         (row.flags & kRowDuplicate) == 0) {
-      dedupe_.forget(row.identity);
+      dedupe_.take_back(row.identity);
     }
   }
   const std::uint64_t refused = readings + letters + next_.duplicate + next_.thinned;

@@ -315,7 +315,8 @@ class FolderView final : public SpoolView, private SegmentSource {
                     state_.floors[index_of(lane)]);
   }
   std::optional<Gap> gap_in(Lane lane, std::uint64_t first, std::uint64_t last) const override {
-    const Gap* gap = state_.gaps.find(lane, first, last);
+    const Gap* gap = first < oldest(lane) ? state_.gaps.find(lane, first, last)
+                                          : state_.gaps.find_solid(lane, first, last);
     return gap == nullptr ? std::nullopt : std::optional(*gap);
   }
   std::optional<std::pair<std::uint64_t, KeptRow>> kept_in(Lane lane, std::uint64_t first,

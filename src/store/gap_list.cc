@@ -65,14 +65,18 @@ void GapList::make_place(const Gap& gap) {
       continue;
     }
     it = gaps_.erase(it);
-    for (auto [first, last] :
-         {std::pair(old.first, gap.first - 1), std::pair(gap.last + 1, old.last)}) {
-      if (first <= last && first >= old.first && last <= old.last) {
-        // How much of it lies here only a record for this range can say, until then: not all.
+    const std::uint64_t before = gap.first > old.first ? gap.first - old.first : 0;
+    const std::uint64_t behind = old.last > gap.last ? old.last - gap.last : 0;
+    // How much of it lies in each part only a record for that range can say; until then: not all.
+    std::uint64_t left = old.count;
+    for (const auto& [first, span] :
+         {std::pair(old.first, before), std::pair(gap.last + 1, behind)}) {
+      if (span > 0) {
         trimmed.push_back(old);
         trimmed.back().first = first;
-        trimmed.back().last = last;
-        trimmed.back().count = std::min(old.count, last - first);
+        trimmed.back().last = first + span - 1;
+        trimmed.back().count = std::min(left, span - 1);
+        left -= trimmed.back().count;
       }
     }
   }
@@ -104,14 +108,25 @@ void GapList::skip(const Gap& gap, std::uint64_t segment) {
   shrink();
 }
 
-const Gap* GapList::find_loose(Lane lane, std::uint64_t first, std::uint64_t last) const {
+const Gap* GapList::find_solid(Lane lane, std::uint64_t first, std::uint64_t last) const {
   for (auto it = gaps_.lower_bound({lane, first});
        it != gaps_.end() && it->first.first == lane && it->second.first <= last; ++it) {
-    if (!dense(it->second)) {
+    if (dense(it->second) || it->second.reason != GapReason::kShed) {
       return &it->second;
     }
   }
   return nullptr;
+}
+
+bool GapList::explained(Lane lane, std::uint64_t first, std::uint64_t last) const {
+  while (first <= last) {
+    const Gap* const gap = find_solid(lane, first, last);
+    if (gap == nullptr || gap->first > first) {
+      return false;
+    }
+    first = gap->last + 1;
+  }
+  return true;
 }
 
 const Gap* GapList::find(Lane lane, std::uint64_t first, std::uint64_t last) const {

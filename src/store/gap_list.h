@@ -30,10 +30,13 @@ class GapList {
   // The parts of [first, last] that no record covers.
   std::vector<std::pair<std::uint64_t, std::uint64_t>> uncovered(Lane lane, std::uint64_t first,
                                                                  std::uint64_t last) const;
+  // Whether a record of find_solid() covers all of [first, last].
+  bool explained(Lane lane, std::uint64_t first, std::uint64_t last) const;
   // The first record of the lane that reaches into [first, last]; null: none.
   const Gap* find(Lane lane, std::uint64_t first, std::uint64_t last) const;
-  // The first of them that is not dense.
-  const Gap* find_loose(Lane lane, std::uint64_t first, std::uint64_t last) const;
+  // The same without records of skipped rows that have rows between: of a range whose rows are
+  // still there they explain nothing, since each skip lies in its own frame.
+  const Gap* find_solid(Lane lane, std::uint64_t first, std::uint64_t last) const;
   // Rows of all records of a lane with this reason.
   std::uint64_t rows(Lane lane, GapReason reason) const;
 

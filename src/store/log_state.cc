@@ -91,7 +91,8 @@ LogState::Applied LogState::apply(std::string_view body, bool checkpoint, WallTi
       case format::EntryType::kGap: {
         const auto gap = format::decode_gap(entry);
         good = gap.has_value();
-        if (good && gap->reason == GapReason::kShed && gap->first == next[entry.lane]) {
+        if (good && gap->reason == GapReason::kShed && gap->first >= next[entry.lane]) {
+          advance(entry.lane, gap->first);
           gaps.skip(*gap, segment_first_[entry.lane]);
           next[entry.lane] = gap->last + 1;
         } else if (good) {
@@ -127,9 +128,11 @@ LogState::Applied LogState::apply(std::string_view body, bool checkpoint, WallTi
         good = map.has_value();
         if (good) {
           clocks.add(*map);
-          told_boot = map->boot;
-          told_mono = map->mono;
-          told_wall = map->after;
+          if (!checkpoint) {  // whose `opened` is newer than its clock maps
+            told_boot = map->boot;
+            told_mono = map->mono;
+            told_wall = map->after;
+          }
         }
         break;
       }
@@ -202,6 +205,10 @@ void LogState::put_checkpoint(std::string& body, const format::OpenedEntry& open
   if (released > 0) {
     format::put_released(body, released);
   }
+}
+
+std::size_t LogState::given_bytes() const {
+  return cursor_bytes_ + state_bytes_;
 }
 
 std::size_t LogState::checkpoint_bytes() const {

@@ -51,6 +51,8 @@ class LogState {
   // The entries of a checkpoint frame; `opened` is given because each process writes its own.
   void put_checkpoint(std::string& body, const spool_format::OpenedEntry& opened) const;
   std::size_t checkpoint_bytes() const;
+  // Of them, cursors and states.
+  std::size_t given_bytes() const;
 
   std::optional<std::uint64_t> cursor(std::string_view consumer, Lane lane,
                                       std::uint16_t stream) const;

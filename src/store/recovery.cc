@@ -387,7 +387,7 @@ Result<RecoveredLog> recover_log(io::Files& files, std::string_view dir) {
     }
   }
   std::erase_if(log.corrupt, [&](const Gap& gap) {
-    return log.state.gaps.uncovered(gap.lane, gap.first, gap.last).empty();
+    return log.state.gaps.explained(gap.lane, gap.first, gap.last);
   });
 
   for (std::size_t i = 0; i < found.size(); ++i) {

@@ -216,8 +216,11 @@ Status SpoolCore::health_status() const {
 // What must be left behind it: for alerts about what is stored, and for transactions without rows
 // (cursors above all), which make room.
 std::uint64_t SpoolCore::reserve_behind(const Transaction& transaction) const {
-  if (!transaction.takes_sequences() || transaction.makes_room_) {
+  if (transaction.makes_room_) {
     return 0;
+  }
+  if (!transaction.takes_sequences()) {
+    return transaction.leaves_room_ ? options_.segment_bytes / 8 : 0;
   }
   const bool alerts_alone =
       transaction.rows() > 0 && transaction.rows() == transaction.rows(Lane::kAlerts);
@@ -269,7 +272,11 @@ Status SpoolCore::admit(const Transaction& transaction, std::size_t bytes) {
   if (queued_bytes_ + bytes > options_.max_queue_bytes) {
     return Error::exhausted("spool: {} bytes wait for the disk already", queued_bytes_);
   }
-  if (!has_room(bytes, reserve_behind(transaction))) {
+  // Cursors make room, so they never wait for it: where a receiver takes rows a few at a time,
+  // their records may take a file or more beyond max_bytes before the oldest one is delivered.
+  const bool cursors =
+      !transaction.takes_sequences() && !transaction.leaves_room_ && bytes <= format::kPageBytes;
+  if (!cursors && !has_room(bytes, reserve_behind(transaction))) {
     if (rows && std::exchange(wanted_, bytes) == 0) {
       wake_.notify_one();  // from here on there is a look for room
     }
@@ -277,7 +284,7 @@ Status SpoolCore::admit(const Transaction& transaction, std::size_t bytes) {
   }
   if (transaction.kept_bytes_ > 0) {
     const std::lock_guard guard(state_mutex_);
-    if (state_.checkpoint_bytes() + queued_checkpoint_bytes_ + transaction.kept_bytes_ >
+    if (state_.given_bytes() + queued_checkpoint_bytes_ + transaction.kept_bytes_ >
         options_.segment_bytes / 4) {
       return Error::exhausted("spool: states and cursors exceed a quarter of a segment ({} bytes)",
                               options_.segment_bytes);
@@ -347,6 +354,8 @@ void SpoolCore::enqueue_own(std::string body) {
     pending.bytes = format::padded(format::kFrameHeaderBytes + body.size());
     pending.end = next_;
     pending.body = std::move(body);
+    pending.own = true;
+    ++own_given_;
     queued_bytes_ += pending.bytes;
   }
   wake_.notify_one();
@@ -360,9 +369,12 @@ void SpoolCore::on_commit(std::function<void(Ticket, const Status&)> call) {
 Status SpoolCore::flush(Nanos timeout) {
   std::unique_lock lock(queue_mutex_);
   const Ticket target = last_ticket_;
+  const std::uint64_t own = own_given_;
   flush_upto_ = std::max(flush_upto_, target);
+  flush_own_ = own;
   wake_.notify_one();
-  const bool in_time = done_.wait_for(lock, timeout, [&] { return committed() >= target; });
+  const bool in_time =
+      done_.wait_for(lock, timeout, [&] { return committed() >= target && own_done_ >= own; });
   if (!in_time) {
     return Error::unavailable("flush the spool: not on disk after {}{}{}", format_duration(timeout),
                               health_text_.empty() ? "" : ": ", health_text_);
@@ -372,8 +384,9 @@ Status SpoolCore::flush(Nanos timeout) {
 
 void SpoolCore::add_consumer(std::string_view consumer, Lane lane, bool receives) {
   const std::lock_guard guard(state_mutex_);
-  for (const Consumer& known : consumers_) {
+  for (Consumer& known : consumers_) {
     if (known.name == consumer && known.lane == lane) {
+      known.receives = known.receives || receives;
       return;
     }
   }
@@ -463,7 +476,8 @@ std::uint64_t SpoolCore::oldest_live(Lane lane) const {
 
 std::optional<Gap> SpoolCore::gap_in(Lane lane, std::uint64_t first, std::uint64_t last) const {
   const std::lock_guard guard(state_mutex_);
-  const Gap* gap = state_.gaps.find(lane, first, last);
+  const Gap* gap = first < oldest_live(lane) ? state_.gaps.find(lane, first, last)
+                                             : state_.gaps.find_solid(lane, first, last);
   return gap == nullptr ? std::nullopt : std::optional(*gap);
 }
 

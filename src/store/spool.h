@@ -163,8 +163,8 @@ class Spool {
   // what they touch must outlive the spool, or post through something that does.
   void on_commit(std::function<void(Ticket, const Status&)> call);
   Ticket committed() const;
-  // Commits what has been submitted without waiting for the window; returns when it is on disk.
-  // kUnavailable after `timeout`.
+  // Commits what has been submitted, and gaps that readers have found, without waiting for the
+  // window; returns when it is on disk. kUnavailable after `timeout`.
   Status flush(Nanos timeout);
 
   // Committed values only; at start, what recovery found.

@@ -76,6 +76,7 @@ class SpoolCore final : public SegmentSource {
     std::size_t bytes = 0;          // counted in queued_bytes_
     spool_format::Sequences end{};  // next sequences behind this frame
     bool tells_next = false;        // its body ends with a next entry
+    bool own = false;               // no submit's: a gap that a reader found
   };
   // A frame for the next commit, made by the spool itself.
   void enqueue_own(std::string body);
@@ -172,6 +173,9 @@ class SpoolCore final : public SegmentSource {
   spool_format::Sequences next_{};    // sequences to give
   Ticket last_ticket_ = 0;
   Ticket flush_upto_ = 0;
+  std::uint64_t own_given_ = 0;  // frames of enqueue_own(), and those that are committed
+  std::uint64_t own_done_ = 0;
+  std::uint64_t flush_own_ = 0;
   std::size_t queued_bytes_ = 0;  // in queue_ and pending_
   std::size_t queued_checkpoint_bytes_ = 0;
   std::uint64_t room_ = 0;  // bytes that fit without letting anything go

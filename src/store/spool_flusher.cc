@@ -78,7 +78,8 @@ bool SpoolCore::wait_for_frames() {
     window = pacer_.window(queue_.front().arrived);
   }
   wake_.wait_until(lock, to_steady(queue_.front().arrived + window), [&] {
-    return stop_ || flush_upto_ > committed() || queued_bytes_ >= kEnoughBytes;
+    return stop_ || flush_upto_ > committed() || flush_own_ > own_done_ ||
+           queued_bytes_ >= kEnoughBytes;
   });
   pending_.swap(queue_);
   pending_facts_.clear();
@@ -176,8 +177,8 @@ Status SpoolCore::write_frames(std::size_t from, std::size_t to) {
   static constexpr std::array<char, 8> kPadding{};
   // Once a commit, so that damage to it is told apart exactly from rows that never were.
   Pending& last = pending_[to - 1];
-  if (const auto clock = look_at_clock()) {
-    format::put_clock(last.body, *clock);
+  if (const auto clock = last.ticket != 0 ? look_at_clock() : std::nullopt) {
+    format::put_clock(last.body, *clock);  // not in a frame of our own: it may fail and be dropped
   }
   if (!last.tells_next) {
     format::put_next(last.body, last.end);
@@ -290,6 +291,7 @@ void SpoolCore::applied(std::size_t from, std::size_t to) {
     const std::lock_guard guard(queue_mutex_);
     queued_bytes_ -= bytes;
     for (std::size_t i = from; i < to; ++i) {
+      own_done_ += pending_[i].own ? 1 : 0;
       std::string& body = pending_[i].body;
       if (buffer_bytes_ + body.capacity() <= kMostBufferBytes) {
         buffer_bytes_ += body.capacity();

@@ -322,7 +322,7 @@ TEST_F(SpoolFull, SkippedRowsAreCountedOnceAlsoWhenTheirSegmentIsLetGo) {
   for (int i = 0; i < 120; ++i) {
     transaction.append(Lane::kReadings, 0, sample_row(fmt::format("{} {}", i, kBig)));
     is_row.push_back(true);
-    const std::uint64_t skipped = i % 3 == 2 ? 0 : i % 7 + 1;
+    const std::uint64_t skipped = i % 3 == 2 ? 0U : static_cast<std::uint64_t>(i % 7 + 1);
     transaction.skip(Lane::kReadings, skipped, {1}, {2});
     is_row.insert(is_row.end(), skipped, false);
     if (i == 30) {

@@ -137,6 +137,30 @@ TEST_F(SpoolRecovery, DamageInTheMiddleBecomesAGapRecord) {
   EXPECT_EQ(spool->stats().lanes[1].corrupt_rows, 1U);
 }
 
+// The record of a segment's skipped rows has rows between; it is no excuse for theirs.
+TEST_F(SpoolRecovery, DamageBetweenSkippedRowsBecomesAGapRecord) {
+  {
+    auto spool = open();
+    for (int i = 0; i < 5; ++i) {
+      Transaction transaction;
+      transaction.append(Lane::kReadings, 0, sample_row(fmt::format("row number {}", i)));
+      transaction.skip(Lane::kReadings, i % 2 == 0 && i != 0 ? 0U : 3U, {1}, {2});
+      ASSERT_TRUE(spool->submit(transaction).ok());
+      ASSERT_TRUE(spool->flush(kPatience).ok());
+    }
+  }
+  const std::string path = newest();
+  disk.flip_bit(path, 8 * disk.contents(path).find("row number 2"));
+  auto spool = open();
+  EXPECT_EQ(read_lane(*spool, Lane::kReadings),
+            (Texts{"row number 0", "shed 2-4", "row number 1", "shed 6-8", "corrupt 9-9",
+                   "row number 3", "shed 11-13", "row number 4"}));
+  append(*spool, "more");
+  ASSERT_TRUE(spool->flush(kPatience).ok());
+  EXPECT_EQ(spool->stats().lanes[1].corrupt_rows, 1U);
+  EXPECT_EQ(spool->stats().lanes[1].shed_rows, 9U);
+}
+
 TEST_F(SpoolRecovery, ADamagedFrameHeaderIsStillDamageNotTheEnd) {
   {
     auto spool = open();

@@ -139,6 +139,9 @@ Status SpoolCore::keep_rows(const Gap& rows, std::size_t* budget, std::string* b
         break;
       }
       case ReadItem::kGap:
+        if (reader.gap().reason == GapReason::kCorrupt) {
+          gaps->push_back(reader.gap());  // found just now
+        }
         more = reader.gap().last < rows.last;
         kept_upto = std::min(reader.gap().last, rows.last);
         break;
@@ -249,7 +252,7 @@ Result<std::uint64_t> SpoolCore::skipped_in(Lane lane, std::uint64_t first, std:
         }
         break;
       case ReadItem::kGap:
-        if (reader.gap().first <= last) {
+        if (reader.gap().first <= last && reader.gap().reason == GapReason::kShed) {
           skipped += std::min(reader.gap().count,
                               std::min(reader.gap().last, last) - reader.gap().first + 1);
         }
@@ -285,7 +288,6 @@ void SpoolCore::put_let_go(Lane lane, std::uint64_t floor, GapReason reason, std
     gaps->push_back(gap);
   }
   // Kept rows, most of them one behind the other.
-  const auto upto = delivered(lane);
   Gap run{.lane = lane, .reason = reason, .first = 0, .last = 0, .count = 0, .from = {}, .to = {}};
   const auto put_run = [&] {
     if (run.count > 0) {
@@ -295,7 +297,7 @@ void SpoolCore::put_let_go(Lane lane, std::uint64_t floor, GapReason reason, std
   for (auto it = state_.kept.lower_bound({static_cast<std::uint8_t>(lane), 0});
        it != state_.kept.end() && it->first.first == i && it->first.second < floor; ++it) {
     const std::uint64_t sequence = it->first.second;
-    if (upto && sequence <= *upto) {
+    if (undelivered(lane, sequence, sequence).empty()) {
       continue;
     }
     if (run.count == 0 || sequence != run.last + 1) {
@@ -411,7 +413,7 @@ void SpoolCore::keep_limits() {
   }
   const Result<std::string> body = limit_records();
   if (!body || (!body->empty() && !write_own(*body))) {
-    next_expiry_ = 0;  // the disk refuses, or the segment is at its end: with the next commit
+    next_expiry_ = uptime() + kLeastWait;  // the disk refuses, or the segment is at its end
     return;
   }
   {
@@ -419,7 +421,7 @@ void SpoolCore::keep_limits() {
     count_live();
   }
   // Nothing is left in them, delivered rows included: their space is for others now.
-  bool more = !body->empty();
+  bool more = true;
   while (more) {
     {
       const std::lock_guard guard(state_mutex_);

@@ -224,6 +224,26 @@ TEST_F(SpoolRetention, AgeIsTimeInThisBootAndKnownTimeOfOthers) {
   EXPECT_TRUE(until([&] { return lane(*spool, Lane::kReadings).expired_rows > 20; }));
 }
 
+TEST_F(SpoolRetention, AClockMapOfAnEarlierBootDoesNotHideTheUptimeOfTheLast) {
+  limits(Lane::kReadings).max_age = 10 * kDay;
+  auto spool = open();
+  clock.jump_wall(kTenYears);
+  fill(*spool, Lane::kReadings, 20);
+  ASSERT_EQ(spool->clock_maps().size(), 1U);
+  spool.reset();
+  clock.reboot();
+  spool = open();
+  clock.advance(8 * kDay);
+  fill(*spool, Lane::kReadings, 20);  // a segment begins: the map is in its checkpoint
+  spool.reset();
+  clock.reboot();
+  spool = open();
+  clock.advance(3 * kDay);
+  commit(*spool);
+  EXPECT_TRUE(until([&] { return lane(*spool, Lane::kReadings).expired_rows > 0; }))
+      << "11 days are known";
+}
+
 TEST_F(SpoolRetention, UndeliveredSamplesAreCarriedForwardBehindAlerts) {
   options.max_bytes = std::uint64_t{1} << 20;
   auto spool = open();

@@ -102,6 +102,7 @@ void Transaction::clear() {
   patches_.clear();
   kept_bytes_ = 0;
   makes_room_ = false;
+  leaves_room_ = false;
   drop_rows();
 }
 

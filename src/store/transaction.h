@@ -49,6 +49,8 @@ class Transaction {
   // Rows may be let go once it is committed, and not before: where the spool is full and refuses
   // rows, it takes these all the same, from the reserve that cursors have too.
   void to_make_room() { makes_room_ = true; }
+  // Without rows too it leaves a part of that reserve to others: cursors alone make room.
+  void leave_room() { leaves_room_ = true; }
 
   bool empty() const { return rows_ == 0 && meta_.empty() && skips_.empty(); }
   std::size_t rows() const { return rows_; }
@@ -100,6 +102,7 @@ class Transaction {
   std::size_t kept_bytes_ = 0;  // of states, cursors and gaps: what every checkpoint will carry
   std::size_t rows_ = 0;
   bool makes_room_ = false;
+  bool leaves_room_ = false;
   std::array<std::size_t, kLanes> lane_rows_{};
 };
 

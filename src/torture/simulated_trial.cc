@@ -432,8 +432,14 @@ class SimulatedTrial {
         receiver_.ledger.row(row.sequence, name ? &*name : nullptr, same, false, verdict());
       }
     }
-    if (damaged_ && !commit()) {  // the gaps that reading found
-      return;
+    if (damaged_) {  // the gaps that reading found
+      if (!commit()) {
+        return;
+      }
+      if (const Status put = box_->spool().flush(std::chrono::seconds(10)); !put) {
+        give_up(put.error().text());
+        return;
+      }
     }
     check_uplink();
     Ledger::Facts facts;

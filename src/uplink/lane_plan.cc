@@ -82,6 +82,7 @@ Result<bool> LanePlan::read(std::size_t looks, MonoTime now) {
         item.first = gap.first;
         item.last = gap.last;
         item.stored = gap.to;
+        item.since = now;
         item.seen = now;
         item.bytes = kLineBytes;
         item.is_gap = true;

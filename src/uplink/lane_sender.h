@@ -32,7 +32,7 @@ struct LaneStreamCounts {
   Count sent_bytes;  // of all attempts
   Count batches;     // that the target stored
   Count retries;     // attempts that were not the first of their batch
-  Count refused;     // rows that were too large for the receiver
+  Count refused;     // rows that the receiver takes in no batch
   Count live_rows;   // of rows: those that went in front of a backlog
   Count silences;    // attempts that were given up because the receiver fell silent
 };

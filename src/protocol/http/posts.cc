@@ -134,6 +134,7 @@ class CurlPosts final : public Posts {
     bool cut = false;
     std::uint64_t moved = 0;  // bytes either way, when last looked at
     MonoTime moved_at;        // when that changed
+    bool stalled = false;     // given up because nothing moved
     std::array<char, CURL_ERROR_SIZE> error{};
   };
 
@@ -259,6 +260,7 @@ class CurlPosts final : public Posts {
     for (CURL* const easy : stalled) {
       const std::string text = "nothing moved for " + format_duration(options_.stall);
       text.copy(open_.at(easy)->error.data(), CURL_ERROR_SIZE - 1);
+      open_.at(easy)->stalled = true;
       finish(easy, CURLE_OPERATION_TIMEDOUT);
     }
   }
@@ -302,7 +304,7 @@ class CurlPosts final : public Posts {
       answer.whole = true;
     }
     answer.hopeless = code == CURLE_URL_MALFORMAT;
-    answer.silent = code == CURLE_OPERATION_TIMEDOUT && connected;
+    answer.silent = request->stalled && connected;
     answer.retry_after = std::chrono::seconds(std::clamp<curl_off_t>(retry_after, 0, 1'000'000));
     if (!answer.whole) {
       answer.error = request->error[0] != '\0' ? request->error.data() : curl_.easy_strerror(code);

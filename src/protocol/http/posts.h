@@ -31,7 +31,7 @@ struct Answer {
   int status = 0;         // 0: none came
   bool whole = false;     // the answer came to its end, or was cut by us because it is large
   bool hopeless = false;  // no such request can ever be sent (its URL is wrong)
-  bool silent = false;    // it was connected, and its time was up: `stall` or `timeout`
+  bool silent = false;    // it was connected, and nothing moved for `stall`
   Nanos retry_after{};    // 0: the receiver did not say
   std::string error;      // in words, when not whole
 };

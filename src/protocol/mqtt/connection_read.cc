@@ -222,9 +222,12 @@ void ConnectionTable::handle_controls(Connection& connection) {
   Frame frame;
   while (next_frame(std::string_view(stash).substr(connection.scanned), options_.max_packet_bytes,
                     &frame) == Framing::kFrame) {
-    const bool overtakes =
-        frame.type == PacketType::kPingreq || frame.type == PacketType::kSubscribe ||
-        frame.type == PacketType::kUnsubscribe || frame.type == PacketType::kPuback;
+    // Answers that wait for a commit are bounded as publishes are.
+    const bool subscribes =
+        frame.type == PacketType::kSubscribe || frame.type == PacketType::kUnsubscribe;
+    const bool overtakes = frame.type == PacketType::kPingreq ||
+                           frame.type == PacketType::kPuback ||
+                           (subscribes && connection.subacks.size() < options_.receive_maximum);
     if (!overtakes) {
       connection.scanned += frame.size;
       continue;

@@ -10,10 +10,10 @@ void ConnectionTable::decline(std::uint32_t client, std::uint64_t from, std::uin
     return;
   }
   const auto inside = [&](std::uint64_t position) { return from <= position && position <= upto; };
-  // It may come again, and is no repeat then.
+  // It may come again, and is no repeat then; nor of an older use of its packet id.
   for (std::size_t i = session->recent.size(); i-- > 0 && session->recent[i].position >= from;) {
     if (inside(session->recent[i].position)) {
-      session->recent[i].packet_id = 0;
+      session->recent[i].hash = ~session->recent[i].hash;
     }
   }
   if (std::erase_if(session->received, [&](const auto& one) { return inside(one.second); }) > 0) {
@@ -25,7 +25,8 @@ void ConnectionTable::decline(std::uint32_t client, std::uint64_t from, std::uin
   }
   bool owes = false;
   Ring<PendingAnswer>& answers = connection->answers;
-  for (std::size_t i = answers.size(); i-- > 0 && answers[i].position >= from;) {
+  // Not in the order of positions: repeats have that of the first, some answers have none.
+  for (std::size_t i = answers.size(); i-- > 0;) {
     PendingAnswer& answer = answers[i];
     const bool of_publish =
         answer.type == PacketType::kPuback || answer.type == PacketType::kPubrec;

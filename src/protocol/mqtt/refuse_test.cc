@@ -100,6 +100,45 @@ TEST(ListenerRefuses, A311ClientLosesItsConnectionAndSendsAgain) {
   EXPECT_EQ(again.acks(PacketType::kPuback, 1), Ids{2});
 }
 
+TEST(ListenerRefuses, AnOlderUseOfThePacketIdIsNoRepeatOfIt) {
+  Refusing server;
+  Peer peer(server);
+  peer.connect(persistent("a", Version::k311));
+  peer.publish("t", "20.0", 1, 1);
+  ASSERT_TRUE(server.takes(1));
+  server.answer_all();
+  EXPECT_EQ(peer.acks(PacketType::kPuback, 1), Ids{1});
+  peer.publish("t", "20.0", 1, 1);
+  ASSERT_TRUE(server.takes(2));
+  server.decline(1, 1);
+  server.answer_all();
+  EXPECT_TRUE(peer.acks(PacketType::kPuback, 5).empty());
+  EXPECT_TRUE(peer.ended());
+
+  Peer again(server);
+  again.connect(persistent("a", Version::k311));
+  again.publish("t", "20.0", 1, 1, true);
+  EXPECT_TRUE(server.takes(3)) << "stored is the first, not this one";
+}
+
+TEST(ListenerRefuses, AnAnswerWithoutAPositionBehindItDoesNotHideIt) {
+  Refusing server;
+  Peer peer(server);
+  peer.connect("a", Version::k5);
+  peer.publish("t", "1", 2, 7);
+  ASSERT_TRUE(server.takes(1));
+  server.answer_all();
+  EXPECT_EQ(peer.acks(PacketType::kPubrec, 1), Ids{7});
+  peer.publish("t", "2", 2, 8);
+  peer.ack(PacketType::kPubrel, 7);
+  ASSERT_TRUE(server.takes(2));
+  server.round();
+  server.decline(1, 1);
+  server.answer_all();
+  EXPECT_EQ(peer.acks(PacketType::kPubrec, 1), Ids{8});
+  EXPECT_EQ(peer.last_reason, Reason::kQuotaExceeded);
+}
+
 TEST(ListenerRefuses, A311ClientThatWaitsForNothingKeepsItsConnection) {
   Refusing server;
   Peer peer(server);
