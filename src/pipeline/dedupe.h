@@ -25,8 +25,8 @@ class DedupeSet {
   bool contains(const Id128& id) const;
   // As if it had never come: the message was not stored. Nothing where it is not known.
   void forget(const Id128& id);
-  // The same; where it was the last one inserted its place is free again, so that ids that are taken
-  // back, the newest first, push no others out.
+  // The same; where it was the last one inserted its place is free again, so that ids that are
+  // taken back, the newest first, push no others out.
   void take_back(const Id128& id);
   std::size_t size() const { return count_; }
   std::size_t capacity() const { return capacity_; }
