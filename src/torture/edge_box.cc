@@ -10,7 +10,10 @@ namespace {
 constexpr std::uint16_t kIntakeStream = 1;
 constexpr std::uint16_t kScoringStream = 2;
 constexpr Nanos kUplinkStep = std::chrono::milliseconds(250);
-constexpr Nanos kScoreWait = std::chrono::seconds(60);  // by the uplink's clock
+// By the uplink's clock, which goes on by steps whether the pipeline gets its turn or not. Only a
+// store that refuses decisions needs the wait to end.
+constexpr Nanos kScoreWait = std::chrono::hours(24);
+constexpr Nanos kScoreWaitOfFull = std::chrono::seconds(60);
 constexpr Nanos kPatience = std::chrono::seconds(20);
 constexpr Nanos kPowerCheck = std::chrono::milliseconds(1);
 
@@ -135,7 +138,8 @@ void EdgeBox::start_uplink() {
     stream.edge_id = "torture";
     // Batches end by rows, waits by a clock of its own: the real one has no say in a trial.
     stream.limits.rows = parts_.batch_rows;
-    stream.limits.score_wait = kScoreWait;
+    stream.limits.score_wait =
+        parts_.spool.on_full == OnFull::kShedOldest ? kScoreWait : kScoreWaitOfFull;
     stream.scored = {{kIntakeStream, "decided/main/0"}};
     stream.compression_level = BatchWriter::kMinLevel;
     stream.park_every = std::chrono::milliseconds(500);
