@@ -47,6 +47,18 @@ TEST(SimulatedTrial, NoFaultLosesDoublesReordersOrDecidesOtherwise) {
   EXPECT_GT(fired * 10, trials * 7) << "most faults find their moment";
 }
 
+// Seeds that failed: cursors of small batches used up the reserve of a full store; flush() did not
+// wait for the gap that a reader had found.
+TEST(SimulatedTrial, SmallBatchesDrainAFullStoreAndGapsAreWaitedFor) {
+  log::set_level(log::Level::kOff);
+  const auto blueprint = Blueprint::make();
+  ASSERT_TRUE(blueprint.ok()) << blueprint.error().text();
+  for (const std::uint64_t seed : {2026115926U, 2026118860U, 2026120570U, 2026120248U}) {
+    const Trial trial = run_simulated(**blueprint, {.seed = seed, .load = 1000});
+    EXPECT_TRUE(trial.verdict.good()) << told(trial);
+  }
+}
+
 // Seeds that failed: rows of 2.6 kB, and a store that refuses or blocks when it is full.
 TEST(SimulatedTrial, AFullStoreGoesOn) {
   log::set_level(log::Level::kOff);
