@@ -315,19 +315,11 @@ class FolderView final : public SpoolView, private SegmentSource {
                     state_.floors[index_of(lane)]);
   }
   std::optional<Gap> gap_in(Lane lane, std::uint64_t first, std::uint64_t last) const override {
-    const Gap* gap = first < oldest(lane) ? state_.gaps.find(lane, first, last)
-                                          : state_.gaps.find_solid(lane, first, last);
-    return gap == nullptr ? std::nullopt : std::optional(*gap);
+    return state_.gap_in(lane, first, last, oldest(lane));
   }
   std::optional<std::pair<std::uint64_t, KeptRow>> kept_in(Lane lane, std::uint64_t first,
                                                            std::uint64_t last) const override {
-    const auto lane_byte = static_cast<std::uint8_t>(lane);
-    const auto found = state_.kept.lower_bound({lane_byte, first});
-    if (found == state_.kept.end() || found->first.first != lane_byte ||
-        found->first.second > last) {
-      return std::nullopt;
-    }
-    return std::pair(found->first.second, found->second);
+    return state_.kept_in(lane, first, last);
   }
   Result<std::string> devices_of(const Segment& segment) const override {
     const Opened behind = HW_TRY(after(segment.header.generation));

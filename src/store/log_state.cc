@@ -228,6 +228,23 @@ std::optional<std::uint64_t> LogState::cursor(std::string_view consumer, Lane la
   return found == cursors.end() ? std::nullopt : std::optional(found->second);
 }
 
+std::optional<Gap> LogState::gap_in(Lane lane, std::uint64_t first, std::uint64_t last,
+                                    std::uint64_t oldest) const {
+  const Gap* const gap =
+      first < oldest ? gaps.find(lane, first, last) : gaps.find_solid(lane, first, last);
+  return gap == nullptr ? std::nullopt : std::optional(*gap);
+}
+
+std::optional<std::pair<std::uint64_t, KeptRow>> LogState::kept_in(Lane lane, std::uint64_t first,
+                                                                   std::uint64_t last) const {
+  const auto lane_byte = static_cast<std::uint8_t>(lane);
+  const auto found = kept.lower_bound({lane_byte, first});
+  if (found == kept.end() || found->first.first != lane_byte || found->first.second > last) {
+    return std::nullopt;
+  }
+  return std::pair(found->first.second, found->second);
+}
+
 std::uint64_t LogState::lowest_cursor(std::string_view consumer, Lane lane) const {
   const auto lane_byte = static_cast<std::uint8_t>(lane);
   std::optional<std::uint64_t> lowest;

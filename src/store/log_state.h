@@ -1,6 +1,6 @@
-// LogState: everything of the spool that is not rows, as of a frame: next sequences, cursors,
-// states, gaps and kept rows. Built by applying frames in order; a checkpoint frame carries all of
-// it. Not thread-safe.
+// LogState: everything of the spool that is not rows, as of a frame: next sequences, floors,
+// cursors, states, gaps, kept rows and clock maps. Built by applying frames in order; a checkpoint
+// frame carries all of it. Not thread-safe.
 #pragma once
 
 #include <array>
@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -56,6 +57,12 @@ class LogState {
 
   std::optional<std::uint64_t> cursor(std::string_view consumer, Lane lane,
                                       std::uint16_t stream) const;
+  // For SegmentSource: the first record that explains missing sequences of first..last, and the
+  // first kept row in them. Rows from `oldest` on may still be in a segment.
+  std::optional<Gap> gap_in(Lane lane, std::uint64_t first, std::uint64_t last,
+                            std::uint64_t oldest) const;
+  std::optional<std::pair<std::uint64_t, KeptRow>> kept_in(Lane lane, std::uint64_t first,
+                                                           std::uint64_t last) const;
   // The lowest cursor of a consumer over the streams of a lane; 0 when it has none.
   std::uint64_t lowest_cursor(std::string_view consumer, Lane lane) const;
 

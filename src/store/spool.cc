@@ -476,20 +476,13 @@ std::uint64_t SpoolCore::oldest_live(Lane lane) const {
 
 std::optional<Gap> SpoolCore::gap_in(Lane lane, std::uint64_t first, std::uint64_t last) const {
   const std::lock_guard guard(state_mutex_);
-  const Gap* gap = first < oldest_live(lane) ? state_.gaps.find(lane, first, last)
-                                             : state_.gaps.find_solid(lane, first, last);
-  return gap == nullptr ? std::nullopt : std::optional(*gap);
+  return state_.gap_in(lane, first, last, oldest_live(lane));
 }
 
 std::optional<std::pair<std::uint64_t, KeptRow>> SpoolCore::kept_in(Lane lane, std::uint64_t first,
                                                                     std::uint64_t last) const {
   const std::lock_guard guard(state_mutex_);
-  const auto lane_byte = static_cast<std::uint8_t>(lane);
-  const auto found = state_.kept.lower_bound({lane_byte, first});
-  if (found == state_.kept.end() || found->first.first != lane_byte || found->first.second > last) {
-    return std::nullopt;
-  }
-  return std::pair(found->first.second, found->second);
+  return state_.kept_in(lane, first, last);
 }
 
 Result<std::string> SpoolCore::devices_of(const Segment& segment) const {

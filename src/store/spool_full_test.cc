@@ -3,7 +3,6 @@
 
 #include <atomic>
 #include <cerrno>
-#include <thread>
 
 #include "store/ahead.h"
 #include "store/testing.h"
@@ -19,16 +18,6 @@ struct SpoolFull : ::testing::Test {
     auto spool = Spool::open(disk, options);
     HW_CHECK(spool.ok(), spool ? "" : spool.error().text());
     return std::move(spool).value();
-  }
-  static bool until(const std::function<bool()>& holds) {
-    const auto end = std::chrono::steady_clock::now() + kPatience;
-    while (!holds()) {
-      if (std::chrono::steady_clock::now() > end) {
-        return false;
-      }
-      std::this_thread::yield();
-    }
-    return true;
   }
   // Appends rows of 20 kB until one is refused; returns how many were taken.
   static std::size_t fill(Spool& spool, std::size_t most) {

@@ -80,8 +80,13 @@ std::vector<SequenceRange> SpoolCore::undelivered(Lane lane, std::uint64_t first
 
 bool SpoolCore::needed(const Segment& segment, Lane lane) const {
   const std::size_t i = index_of(lane);
-  return segment.end_next[i] > segment.header.next[i] &&
-         !undelivered(lane, segment.header.next[i], segment.end_next[i] - 1).empty();
+  if (segment.end_next[i] <= std::max(segment.header.next[i], state_.floors[i])) {
+    return false;
+  }
+  const std::uint64_t last = segment.end_next[i] - 1;
+  // Asked of each delivered segment at each commit: mostly the cursors say it all.
+  return delivered(lane).value_or(0) < last &&
+         !undelivered(lane, segment.header.next[i], last).empty();
 }
 
 bool SpoolCore::nothing_needed(const Segment& segment) const {

@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <thread>
 
 #include "store/fsck.h"
 #include "store/testing.h"
@@ -27,16 +26,6 @@ struct SpoolRetention : ::testing::Test {
   LaneLimits& limits(Lane lane) { return options.lanes[index_of(lane)]; }
   static LaneStats lane(const Spool& spool, Lane lane) {
     return spool.stats().lanes[index_of(lane)];
-  }
-  static bool until(const std::function<bool()>& holds) {
-    const auto end = std::chrono::steady_clock::now() + kPatience;
-    while (!holds()) {
-      if (std::chrono::steady_clock::now() > end) {
-        return false;
-      }
-      std::this_thread::yield();
-    }
-    return true;
   }
   // Rows of 20 kB: 11 or 12 fill a segment.
   static void fill(Spool& spool, Lane lane, std::size_t rows) {

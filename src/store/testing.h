@@ -4,9 +4,12 @@
 #include <fmt/format.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "io/fault_files.h"
@@ -51,6 +54,18 @@ class FakeClock final : public SpoolClock {
 };
 
 inline constexpr Nanos kPatience = std::chrono::seconds(20);
+
+// Whether it holds within kPatience.
+inline bool until(const std::function<bool()>& holds) {
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  while (!holds()) {
+    if (std::chrono::steady_clock::now() > end) {
+      return false;
+    }
+    std::this_thread::yield();
+  }
+  return true;
+}
 
 inline StoredRow sample_row(std::string_view payload) {
   StoredRow row;

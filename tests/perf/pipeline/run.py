@@ -20,26 +20,16 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent.parent
 PEERS = ROOT.parent / "shared/peers"
 os.environ["HW_PROGRAM"] = os.environ.get("HEADWATER", str(ROOT / "build/release/headwater"))
-sys.path.insert(0, str(ROOT / "tests/e2e"))
+sys.path[:0] = [str(ROOT / "tests/e2e"), str(ROOT / "tests/perf")]
 
 from harness import Edge, wait_for  # noqa: E402
+from one_model import CONFIG  # noqa: E402
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 MESSAGES = int(os.environ.get("MESSAGES", "1000000"))
 SIMPLE_MESSAGES = MESSAGES // 10
 CONNECTIONS = 4
 BUILD = ROOT / "build/perf"
-
-CONFIG = """
-edge: {id: perf, data_dir: ./data}
-models: {anomaly: {path: anomaly.onnx, inputs: {input: [temperature, pressure, vibration]}, outputs: {score: output}}}
-sources:
-  direct: {type: mqtt_listen, address: "127.0.0.1:0", topics: ["site/#"], device: "topic[2]", time: {field: timestamp},
-           receive_maximum: 20000}
-pipelines: {main: {from: [direct], steps: [{detect: {model: anomaly, max_rows: 4096}}, {decide: {alert_when: "score > 0.8"}}]}}
-store: {max_bytes: 2GiB}
-admin: {address: "127.0.0.1:0"}
-"""
 
 
 def ort():

@@ -32,20 +32,12 @@ PROGRAM = os.path.abspath(os.environ.get("HEADWATER", ROOT / "build/release/head
 RELEASE = pathlib.Path(PROGRAM).parent  # its libraries stand beside it
 os.environ["HW_PROGRAM"] = PROGRAM
 os.environ["PATH"] += ":/usr/sbin:/sbin"
-sys.path.insert(0, str(ROOT / "tests/e2e"))
+sys.path[:0] = [str(ROOT / "tests/e2e"), str(ROOT / "tests/perf")]
 
 from harness import Edge, run_cli, wait_for  # noqa: E402
+from one_model import CONFIG  # noqa: E402
 
 MODEL = ROOT / "tests/data/models/anomaly.onnx"
-CONFIG = """
-edge: {id: perf, data_dir: ./data}
-models: {anomaly: {path: anomaly.onnx, inputs: {input: [temperature, pressure, vibration]}, outputs: {score: output}}}
-sources:
-  direct: {type: mqtt_listen, address: "127.0.0.1:0", topics: ["site/#"], device: "topic[2]", time: {field: timestamp},
-           receive_maximum: 20000}
-pipelines: {main: {from: [direct], steps: [{detect: {model: anomaly, max_rows: 4096}}, {decide: {alert_when: "score > 0.8"}}]}}
-admin: {address: "127.0.0.1:0"}
-"""
 FULL = "store: {max_bytes: 256MiB%s}\n"  # reached by a warm-up, so that segments are recycled
 FULL_BYTES = 330e6                       # what the warm-up writes at least
 CONNECTIONS, WINDOW = 4, 5000
