@@ -45,7 +45,7 @@ test-asan: ## unit tests under AddressSanitizer and UBSan (clang)
 test-tsan: ## unit tests under ThreadSanitizer (clang)
 	@tools/test_sanitized.sh tsan
 
-bench: ## bench programs and the pipeline's figures
+bench: ## bench programs and whole-program figures; long, and 15 GB of disk for a while
 	@tools/setup.sh build bench
 	@cmake --preset bench >/dev/null
 	@cmake --build --preset bench -j$(JOBS)
