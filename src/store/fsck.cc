@@ -163,6 +163,19 @@ Status walk_segment(io::Files& files, std::string_view dir, const FoundSegment& 
   return {};
 }
 
+// The process that writes may let a segment go between the look at its folder and at the file: then
+// the look begins anew.
+template <class Look>
+auto look_again(Look look) -> decltype(look()) {
+  constexpr int kMostLooks = 8;
+  for (int left = kMostLooks;; --left) {
+    auto seen = look();
+    if (seen || seen.error().code() != Code::kNotFound || left == 1) {
+      return seen;
+    }
+  }
+}
+
 }  // namespace
 
 bool FsckReport::sound() const {
@@ -173,7 +186,9 @@ bool FsckReport::sound() const {
          });
 }
 
-Result<FsckReport> fsck_spool(io::Files& files, std::string_view dir) {
+namespace {
+
+Result<FsckReport> read_whole(io::Files& files, std::string_view dir) {
   const RecoveredLog log = HW_TRY(recover_log(files, dir).with("read spool '{}'", dir));
   if (!log.exists) {
     return Error::not_found("no spool in '{}'", dir);
@@ -226,8 +241,6 @@ Result<FsckReport> fsck_spool(io::Files& files, std::string_view dir) {
   }
   return report;
 }
-
-namespace {
 
 class FolderView final : public SpoolView, private SegmentSource {
  public:
@@ -335,8 +348,13 @@ class FolderView final : public SpoolView, private SegmentSource {
 
 }  // namespace
 
+Result<FsckReport> fsck_spool(io::Files& files, std::string_view dir) {
+  return look_again([&] { return read_whole(files, dir); });
+}
+
 Result<std::unique_ptr<SpoolView>> SpoolView::open(io::Files& files, std::string_view dir) {
-  auto log = HW_TRY(recover_log(files, dir).with("read spool '{}'", dir));
+  auto log =
+      HW_TRY(look_again([&] { return recover_log(files, dir).with("read spool '{}'", dir); }));
   if (!log.exists) {
     return Error::not_found("no spool in '{}'", dir);
   }
