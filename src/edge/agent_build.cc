@@ -35,6 +35,7 @@ SpoolOptions spool_options(const EdgeConfig& config) {
     LaneLimits& limits = options.lanes[index_of(*parse_lane(name))];
     limits.max_bytes = lane.max_bytes ? lane.max_bytes->bytes : 0;
     limits.max_age = lane.max_age.value_or(Nanos{0});
+    limits.patience = lane.patience();
   }
   return options;
 }
@@ -286,6 +287,7 @@ Status make_source(Agent::Parts& parts, Streams& streams, const PlacedPipeline& 
     if (const auto& thin = parts.plan->config().store.thin) {
       intake.thin = {.above = thin->above, .keep_one_in = thin->keep_one_in};
     }
+    intake.acknowledge_on_receipt = set.acknowledges_on_receipt;
     intake.scoring = &scoring;
     Intake& added = parts.workers[i]->add(std::make_unique<Intake>(std::move(intake)));
     scoring.add_stream(added.stream(), added.decode());
@@ -391,6 +393,9 @@ Status build_agent(Agent::Parts& parts) {
       parts.fanout->workers.push_back(worker.get());
     }
     parts.fanout->uplink = parts.uplink.get();
+  }
+  if (const Status noted = parts.spool->consumers_known(); !noted) {
+    log::warn("consumers are not written down", {{"why", noted.error().text()}});
   }
   HW_TRY(start_servers(parts));
   for (const std::unique_ptr<Worker>& worker : parts.workers) {

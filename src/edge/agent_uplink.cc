@@ -57,6 +57,7 @@ std::string describe_uplink(const Agent::Parts& parts) {
                              {"ahead", stream->ahead()},
                              {"delivered", counts.rows.get()},
                              {"delivered_live", counts.live_rows.get()},
+                             {"let_go_underway", counts.underway.get()},
                              {"delivered_bytes", counts.bytes.get()},
                              {"batches", counts.batches.get()},
                              {"sent_bytes", counts.sent_bytes.get()},
@@ -103,6 +104,10 @@ void register_uplink_metrics(Agent::Parts& parts) {
     counter("headwater_uplink_refused_rows_total",
             "Rows that the receiver takes in no batch (413, 400, 422); they are dead letters.",
             &LaneStreamCounts::refused);
+    counter("headwater_uplink_let_go_underway_rows_total",
+            "Rows the receiver has stored that a full store let go while they were on their way: "
+            "the store's gap records count them too.",
+            &LaneStreamCounts::underway);
     counter("headwater_uplink_live_rows_total",
             "Rows the receiver has stored that went in front of a backlog.",
             &LaneStreamCounts::live_rows);

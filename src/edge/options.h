@@ -37,9 +37,16 @@ struct PipelineConfig {
   config::ByteSize max_waiting{32U << 20};
 };
 
+enum class Durability : std::uint8_t { kCommit, kInterval, kMemory };
+
 struct LaneConfig {
   std::optional<config::ByteSize> max_bytes;
   std::optional<config::Duration> max_age;
+  Durability durability = Durability::kCommit;
+  config::Duration interval = std::chrono::seconds(1);
+
+  // How long a row may wait in memory; zero for `commit`.
+  Nanos patience() const;
 };
 
 struct ThinConfig {
@@ -190,6 +197,12 @@ inline constexpr auto kSchema<PipelineConfig> = schema<PipelineConfig>(
            .audience = Audience::kTuning}));
 
 template <>
+inline constexpr auto kEnumNames<Durability> =
+    enum_names<Durability>({{"commit", Durability::kCommit},
+                            {"interval", Durability::kInterval},
+                            {"memory", Durability::kMemory}});
+
+template <>
 inline constexpr auto kSchema<LaneConfig> = schema<LaneConfig>(
     "lane", "Limits of one lane of the spool: alerts, readings, samples, dead_letter or debug.",
     field(&LaneConfig::max_bytes,
@@ -203,7 +216,20 @@ inline constexpr auto kSchema<LaneConfig> = schema<LaneConfig>(
                   "of: this boot, and earlier ones while it ran; the wall clock has no part in it. "
                   "Whole files of the log expire, so rows may stay as much longer as one spans.",
            .example = "30d",
-           .min = std::chrono::seconds(1)}));
+           .min = std::chrono::seconds(1)}),
+    field(&LaneConfig::durability,
+          {.name = "durability",
+           .doc = "`commit`: what arrives is on disk as soon as the disk can. `interval`: within "
+                  "`interval`, so a crash loses as much. `memory`: when 8 MiB have gathered, or "
+                  "after 60s. Both spare a slow or worn disk, for sources that acknowledge nothing "
+                  "(or have `acknowledge: received`); rows of a lane with `commit` take all with "
+                  "them.",
+           .example = "interval"}),
+    field(&LaneConfig::interval,
+          {.name = "interval",
+           .doc = "With `durability: interval`, how long a row waits in memory at most.",
+           .min = std::chrono::milliseconds(1),
+           .max = std::chrono::seconds(60)}));
 
 template <>
 inline constexpr auto kSchema<ThinConfig> = schema<ThinConfig>(

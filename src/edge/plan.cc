@@ -1,5 +1,6 @@
 #include "edge/plan.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -99,6 +100,18 @@ std::optional<Typed> typed(const config::Node& node, std::string_view role,
 
 }  // namespace
 
+Nanos LaneConfig::patience() const {
+  switch (durability) {
+    case Durability::kCommit:
+      break;
+    case Durability::kInterval:
+      return interval;
+    case Durability::kMemory:
+      return std::chrono::seconds(60);
+  }
+  return Nanos{0};
+}
+
 Status StoreConfig::validate() const {
   if (commit_delay != "auto") {
     HW_TRY(parse_duration(commit_delay).with("commit_delay"));
@@ -110,6 +123,9 @@ Status StoreConfig::validate() const {
     }
     if (lane.max_bytes && lane.max_bytes->bytes == 0) {
       return Error::invalid("lanes: {}: max_bytes is 0: leave it out for no limit", name);
+    }
+    if (lane.durability != Durability::kCommit && parse_lane(name) == Lane::kAlerts) {
+      return Error::invalid("lanes: alerts: durability is always commit");
     }
   }
   return {};
@@ -157,6 +173,7 @@ void Plan::check_parts(config::Diagnostics& diagnostics) {
   for (const auto& [name, pipeline] : config_.pipelines) {
     (void)make_steps(pipeline, name, diagnostics);
   }
+  check_durability(diagnostics);
 }
 
 // The options below a path that --set, the environment or a remote gave, as text.
@@ -379,7 +396,46 @@ MadeUplink Plan::make_uplink(config::Diagnostics& diagnostics) const {
 }
 
 std::string Plan::loss_window() const {
-  return {};
+  std::vector<std::string> parts;
+  config::Diagnostics ignored;  // sources are reported on their own
+  for (const auto& [name, source] : config_.sources) {
+    if (make_source(name, {}, ignored).acknowledges_on_receipt) {
+      parts.push_back(fmt::format(
+          "source {} acknowledges on receipt, before a reading is on disk: a crash loses what was "
+          "not",
+          name));
+    }
+  }
+  for (const auto& [name, lane] : config_.store.lanes) {
+    if (const Nanos patience = lane.patience(); patience.count() > 0) {
+      parts.push_back(
+          fmt::format("rows of lane {} wait up to {} in memory", name, format_duration(patience)));
+    }
+  }
+  return fmt::format("{}", fmt::join(parts, "; "));
+}
+
+// A source that acknowledges promises that a reading is on disk.
+void Plan::check_durability(config::Diagnostics& diagnostics) const {
+  const auto waits =
+      std::find_if(config_.store.lanes.begin(), config_.store.lanes.end(), [](const auto& named) {
+        const auto& [name, lane] = named;
+        return lane.patience().count() > 0 && (name == "readings" || name == "dead_letter");
+      });
+  if (waits == config_.store.lanes.end()) {
+    return;
+  }
+  config::Diagnostics ignored;
+  for (const auto& [name, source] : config_.sources) {
+    if (make_source(name, {}, ignored).acknowledges) {
+      diagnostics.error(at(root_, {"store", "lanes", (*waits).first, "durability"}),
+                        fmt::format("source '{}' acknowledges what is on disk, and rows of lane "
+                                    "'{}' wait for it in memory: say `acknowledge: received` there "
+                                    "to accept that a crash loses what it acknowledged, or leave "
+                                    "this out",
+                                    name, (*waits).first));
+    }
+  }
 }
 
 }  // namespace headwater

@@ -70,6 +70,7 @@ class Plan {
  private:
   void parse_what_is_sound(const config::Node& root);
   void check_parts(config::Diagnostics& diagnostics);
+  void check_durability(config::Diagnostics& diagnostics) const;
   void check_references(config::Diagnostics& diagnostics) const;
   void load_models(config::Diagnostics& diagnostics);
   StageContext context_for(const PipelineConfig& pipeline, std::string_view name) const;

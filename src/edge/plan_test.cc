@@ -133,6 +133,24 @@ TEST(Plan, LimitsNameALaneAndSayHowMuch) {
   EXPECT_THAT(zero.errors, HasSubstr("debug: max_bytes is 0"));
 }
 
+TEST(Plan, WhatIsAcknowledgedMayNotWaitInMemory) {
+  const std::string lane = "store: {lanes: {readings: {durability: interval, interval: 2s}}}\n";
+  const std::string hall =
+      "sources: {hall: {type: mqtt_listen, address: \"127.0.0.1:0\", topics: "
+      "[\"a/+\"]";
+  const Checked refused(hall + "}}\n" + lane);
+  EXPECT_THAT(refused.errors, HasSubstr("source 'hall' acknowledges what is on disk"));
+  EXPECT_THAT(refused.errors, HasSubstr("acknowledge: received"));
+  const Checked received(hall + ", acknowledge: received}}\n" + lane);
+  EXPECT_THAT(received.errors, Not(HasSubstr("acknowledges")));
+  EXPECT_THAT(received.plan->loss_window(), HasSubstr("source hall acknowledges on receipt"));
+  EXPECT_THAT(received.plan->loss_window(), HasSubstr("rows of lane readings wait up to 2s"));
+  const Checked file("sources: {tail: {type: file, path: a.jsonl}}\n" + lane);
+  EXPECT_THAT(file.errors, Not(HasSubstr("durability")));
+  const Checked alerts("store: {lanes: {alerts: {durability: memory}}}\n");
+  EXPECT_THAT(alerts.errors, HasSubstr("alerts: durability is always commit"));
+}
+
 TEST(Plan, AnErrorIsToldOnce) {
   const std::string sources = "sources: {tail: {type: file, path: a.jsonl}}\n";
   const Checked pipelines(sources + "pipelines: {main: {from: tail, steps: []}}\n");

@@ -490,6 +490,9 @@ bool Intake::submit(BatchPool& pool) {
   if (!next_.upto.empty()) {
     // Rows that left nothing to commit wait only for what was taken before them.
     next_.ticket = last_ticket_;
+    if (parts_.acknowledge_on_receipt) {
+      acknowledge(next_.upto);
+    }
     pending_.push_back(std::move(next_));
     next_ = Pending{};
   }
@@ -510,19 +513,24 @@ bool Intake::submit(BatchPool& pool) {
   return true;
 }
 
+void Intake::acknowledge(std::vector<std::pair<Partition, Position>>& upto) {
+  for (const auto& [partition, position] : upto) {
+    if (Status told = parts_.source->acknowledge(partition, position); !told) {
+      complain(told.error().text());
+    }
+  }
+  upto.clear();
+}
+
 void Intake::on_commit(Ticket upto) {
   while (!pending_.empty() && pending_.front().ticket <= upto) {
-    const Pending& done = pending_.front();
+    Pending& done = pending_.front();
     counts_.stored.add(done.stored);
     counts_.thinned.add(done.thinned);
     counts_.dead_letter.add(done.dead_letter);
     counts_.in_flight.set(counts_.in_flight.get() - done.stored - done.thinned - done.dead_letter);
     counts_.acknowledged.add(done.rows);
-    for (const auto& [partition, position] : done.upto) {
-      if (Status told = parts_.source->acknowledge(partition, position); !told) {
-        complain(told.error().text());
-      }
-    }
+    acknowledge(done.upto);
     pending_.pop_front();
   }
 }

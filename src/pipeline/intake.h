@@ -48,6 +48,8 @@ class Intake {
     std::uint16_t stream = 0;  // the spool's number for that name
     std::size_t room = 4096;   // rows a batch may have
     AdmissionThinning::Options thin;
+    // Acknowledges what is in the spool's hands, not on disk.
+    bool acknowledge_on_receipt = false;
     bool refuse = false;  // rows that the full store does not take, where the source can
     std::unique_ptr<Source> source;
     std::unique_ptr<Decode> decode;
@@ -130,6 +132,7 @@ class Intake {
   void tell_declined(const Batch& batch);
   void clear_trouble();
   void complain(std::string_view text);
+  void acknowledge(std::vector<std::pair<Partition, Position>>& upto);
 
   Parts parts_;
   IntakeCounts counts_;

@@ -36,6 +36,21 @@ TEST(Intake, AcknowledgesNothingBeforeItsCommit) {
   EXPECT_TRUE(rig.intake->settled());
 }
 
+TEST(Intake, AcknowledgesOnReceiptWhereThatWasAskedFor) {
+  Rig rig;
+  rig.options.commit_delay = kNever;
+  rig.on_receipt = true;
+  ASSERT_TRUE(rig.build());
+  rig.feed->add("press-1 1");
+  rig.feed->add("press-1 2");
+  rig.pump();
+  EXPECT_THAT(rig.feed->acknowledged, ElementsAre(Pair(1, 2)));
+  EXPECT_EQ(rig.intake->counts().stored.get(), 0U) << "counted when it is on disk";
+  ASSERT_TRUE(rig.commit());
+  EXPECT_EQ(rig.intake->counts().stored.get(), 2U);
+  EXPECT_EQ(rig.feed->acknowledged.size(), 1U);
+}
+
 TEST(Intake, ABatchThatLeavesNothingWaitsForWhatWasTakenBeforeIt) {
   Rig rig;
   rig.options.commit_delay = kNever;

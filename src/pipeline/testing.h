@@ -466,6 +466,7 @@ class Rig {
     parts.stream = stream;
     parts.room = room;
     parts.refuse = refuse;
+    parts.acknowledge_on_receipt = on_receipt;
     parts.thin = thin;
     parts.source = std::make_unique<FakeSource>(std::move(from));
     auto made = std::make_unique<FakeDecode>();
@@ -547,6 +548,7 @@ class Rig {
   std::string stage_key = "step";
   std::size_t room = 4096;
   bool refuse = false;
+  bool on_receipt = false;
   AdmissionThinning::Options thin;
   std::size_t max_waiting_rows = 65'536;
   std::size_t replay_rows = 1024;

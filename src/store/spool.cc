@@ -119,6 +119,7 @@ Status SpoolCore::open() {
   }
 
   state_ = std::move(log.state);
+  recall_consumers();
   for (FoundSegment& found : log.segments) {
     auto segment = std::make_shared<Segment>();
     segment->path = path_of(found.name);
@@ -293,6 +294,24 @@ Status SpoolCore::admit(const Transaction& transaction, std::size_t bytes) {
   return {};
 }
 
+Nanos SpoolCore::patience_of(const Transaction& transaction) const {
+  if (!transaction.takes_sequences()) {
+    return transaction.makes_room_ ? Nanos{0} : options_.lanes[index_of(Lane::kReadings)].patience;
+  }
+  Nanos least = Nanos::max();
+  for (const Lane lane : kAllLanes) {
+    if (transaction.rows(lane) > 0 || transaction.skipped(lane) > 0) {
+      least = std::min(least, options_.lanes[index_of(lane)].patience);
+    }
+  }
+  return least;
+}
+
+std::size_t SpoolCore::enough_bytes() const {
+  return prompt_ ? kEnoughBytes
+                 : std::min(SpoolOptions::kPatientBytes, options_.max_queue_bytes / 2);
+}
+
 Result<Submitted> SpoolCore::submit(Transaction& transaction) {
   if (transaction.empty()) {
     const std::lock_guard guard(queue_mutex_);
@@ -305,6 +324,7 @@ Result<Submitted> SpoolCore::submit(Transaction& transaction) {
   }
   transaction.assemble();
   const MonoTime now = io::mono_now();
+  const Nanos patience = patience_of(transaction);
   Submitted submitted;
   bool wake = false;
   {
@@ -333,8 +353,16 @@ Result<Submitted> SpoolCore::submit(Transaction& transaction) {
     }
     pending.body.swap(transaction.body_);
     queue_facts_.add(transaction.facts_.facts());
+    const bool sooner = patience.count() > 0 && now + patience < patient_until_;
+    if (sooner) {
+      patient_until_ = now + patience;
+    } else if (patience.count() == 0 && !prompt_) {
+      prompt_ = now;
+    }
     // Waiting for company, the flusher looks at the size only when told.
-    wake = idle_ || (queued_bytes_ < kEnoughBytes && queued_bytes_ + bytes >= kEnoughBytes);
+    const std::size_t enough = enough_bytes();
+    wake = idle_ || (queued_bytes_ < enough && queued_bytes_ + bytes >= enough) ||
+           (waits_patiently_ && (prompt_ || sooner));
     queued_bytes_ += bytes;
     queued_checkpoint_bytes_ += transaction.kept_bytes_;
   }
@@ -355,6 +383,7 @@ void SpoolCore::enqueue_own(std::string body) {
     pending.end = next_;
     pending.body = std::move(body);
     pending.own = true;
+    prompt_ = prompt_.value_or(pending.arrived);
     ++own_given_;
     queued_bytes_ += pending.bytes;
   }
@@ -386,11 +415,42 @@ void SpoolCore::add_consumer(std::string_view consumer, Lane lane, bool receives
   const std::lock_guard guard(state_mutex_);
   for (Consumer& known : consumers_) {
     if (known.name == consumer && known.lane == lane) {
-      known.receives = known.receives || receives;
+      known.receives = (known.receives && !known.recalled) || receives;
+      known.recalled = false;
       return;
     }
   }
-  consumers_.push_back({std::string(consumer), lane, receives});
+  consumers_.push_back({std::string(consumer), lane, receives, false});
+}
+
+void SpoolCore::recall_consumers() {
+  const auto blob = state_.states.find(kConsumersState);
+  ByteReader in(blob == state_.states.end() ? std::string_view() : std::string_view(blob->second));
+  while (in.left() > 0) {
+    const std::uint64_t lane = in.get_varint();
+    const bool receives = in.get_varint() != 0;
+    const std::string_view name = in.get_bytes(static_cast<std::size_t>(in.get_varint()));
+    if (!in.ok() || lane >= kLanes) {
+      return;
+    }
+    consumers_.push_back({std::string(name), static_cast<Lane>(lane), receives, true});
+  }
+}
+
+std::optional<std::string> SpoolCore::confirm_consumers() {
+  const std::lock_guard guard(state_mutex_);
+  std::erase_if(consumers_, [](const Consumer& known) { return known.recalled; });
+  std::string blob;
+  ByteWriter out(blob);
+  for (const Consumer& known : consumers_) {
+    out.put_varint(static_cast<std::uint64_t>(known.lane));
+    out.put_varint(known.receives ? 1 : 0);
+    out.put_varint(known.name.size());
+    out.put_bytes(known.name);
+  }
+  const auto before = state_.states.find(kConsumersState);
+  const bool same = before == state_.states.end() ? blob.empty() : before->second == blob;
+  return same ? std::nullopt : std::optional(std::move(blob));
 }
 
 void SpoolCore::remove_consumer(std::string_view consumer, Lane lane) {
@@ -572,6 +632,16 @@ std::vector<ClockMap> Spool::clock_maps() const {
 }
 void Spool::deliver_to(std::string_view consumer, Lane lane) {
   core_->add_consumer(consumer, lane, true);
+}
+Status Spool::consumers_known() {
+  const std::optional<std::string> blob = core_->confirm_consumers();
+  if (!blob) {
+    return {};
+  }
+  Transaction transaction;
+  transaction.state(kConsumersState, *blob);
+  HW_TRY(core_->submit(transaction));
+  return {};
 }
 void Spool::hold_for(std::string_view consumer, Lane lane, bool hold) {
   if (hold) {

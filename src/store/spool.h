@@ -50,6 +50,12 @@ enum class Compression : std::uint8_t { kNone, kZstd };
 struct LaneLimits {
   std::uint64_t max_bytes = 0;  // of its rows, before compression; reason shed
   Nanos max_age{};              // in uptime, see SpoolClock; reason expired
+  // How long a row may wait in memory for its commit, in which a crash loses it: for sources that
+  // acknowledge nothing. Zero: commits as `commit_delay` says. A transaction is as patient as its
+  // least patient row (without rows: as the lane readings), commits at once with one that is not,
+  // or when kPatientBytes (at most half of max_queue_bytes) wait. Nothing leaves before its commit,
+  // whatever the lane: a sequence is never given twice.
+  Nanos patience{};
 };
 
 struct SpoolOptions {
@@ -70,6 +76,7 @@ struct SpoolOptions {
   std::uint64_t write_budget = 0;
   // Frames that wait for the disk, in memory. Beyond it submit() answers kExhausted.
   std::size_t max_queue_bytes = std::size_t{32} << 20;
+  static constexpr std::size_t kPatientBytes = std::size_t{8} << 20;
   // Writes zeros through a new segment ahead of use: commits are then as fast as in a recycled
   // one, at the price of writing each new block twice.
   bool zero_fill = false;
@@ -188,6 +195,9 @@ class Spool {
   // were delivered: letting them go leaves a gap record. It is no receiver: alone it makes nothing
   // delivered. Until it is told otherwise.
   void hold_for(std::string_view consumer, Lane lane, bool hold = true);
+  // All consumers have been told of. They are written down: until the next process says so too,
+  // what is full lets rows go by these. Call it again when some came or went for good.
+  Status consumers_known();
 
   // Committed rows of a lane from a sequence on, in order; see spool_reader.h. The reader must not
   // outlive the spool; each has one thread.

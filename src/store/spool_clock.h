@@ -34,6 +34,7 @@ struct UptimeMark {
   MonoTime mono;
   std::uint64_t uptime = 0;  // ns, at `mono` of that boot; a spool begins at 1
 };
+inline constexpr std::string_view kConsumersState = "store/consumers";
 inline constexpr std::string_view kUptimeState = "store/uptime";
 std::string encode_uptime_mark(const UptimeMark& mark);
 std::optional<UptimeMark> decode_uptime_mark(std::string_view blob);

@@ -47,6 +47,8 @@ class SpoolCore final : public SegmentSource {
   Ticket committed() const { return committed_ticket_.load(std::memory_order_acquire); }
   Status flush(Nanos timeout);
   void add_consumer(std::string_view consumer, Lane lane, bool receives);
+  void recall_consumers();
+  std::optional<std::string> confirm_consumers();  // their blob, when it is another than before
   void remove_consumer(std::string_view consumer, Lane lane);
   SpoolStats stats() const;
   Id128 id() const { return id_; }
@@ -85,9 +87,12 @@ class SpoolCore final : public SegmentSource {
   std::uint64_t row_reserve() const { return options_.segment_bytes / 4; }
   std::uint64_t reserve_behind(const Transaction& transaction) const;
   bool has_room(std::size_t bytes, std::uint64_t kept_free) const;  // under queue_mutex_
+  Nanos patience_of(const Transaction& transaction) const;
+  std::size_t enough_bytes() const;  // under queue_mutex_
 
   // ---- flusher: spool_flusher.cc ----
   void run();
+  void wait_for_company(std::unique_lock<std::mutex>& lock);
   bool wait_for_frames();  // false: stopped, and nothing waits
   void look_for_room();
   void commit_pending();
@@ -169,8 +174,13 @@ class SpoolCore final : public SegmentSource {
   std::vector<Pending> queue_;
   std::vector<std::string> buffers_;  // bodies to use again
   std::size_t buffer_bytes_ = 0;      // their capacity
-  RowFacts queue_facts_;              // of all rows in queue_
-  spool_format::Sequences next_{};    // sequences to give
+  // When the frames in queue_ want their commit: the arrival of the first that is not patient, and
+  // the end of the others' patience.
+  std::optional<MonoTime> prompt_;
+  MonoTime patient_until_{std::numeric_limits<std::int64_t>::max()};
+  bool waits_patiently_ = false;    // the flusher, for patient_until_
+  RowFacts queue_facts_;            // of all rows in queue_
+  spool_format::Sequences next_{};  // sequences to give
   Ticket last_ticket_ = 0;
   Ticket flush_upto_ = 0;
   std::uint64_t own_given_ = 0;  // frames of enqueue_own(), and those that are committed
@@ -197,7 +207,8 @@ class SpoolCore final : public SegmentSource {
   struct Consumer {
     std::string name;
     Lane lane = Lane::kReadings;
-    bool receives = true;  // false: it only holds rows
+    bool receives = true;   // false: it only holds rows
+    bool recalled = false;  // of the last process; not told of in this one
   };
   std::vector<Consumer> consumers_;
   SpoolStats stats_;

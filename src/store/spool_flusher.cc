@@ -72,19 +72,38 @@ bool SpoolCore::wait_for_frames() {
   if (queue_.empty()) {
     return false;
   }
-  Nanos window{};
-  {
-    const std::lock_guard guard(state_mutex_);
-    window = pacer_.window(queue_.front().arrived);
-  }
-  wake_.wait_until(lock, to_steady(queue_.front().arrived + window), [&] {
-    return stop_ || flush_upto_ > committed() || flush_own_ > own_done_ ||
-           queued_bytes_ >= kEnoughBytes;
-  });
+  wait_for_company(lock);
+  prompt_.reset();
+  patient_until_ = MonoTime{std::numeric_limits<std::int64_t>::max()};
   pending_.swap(queue_);
   pending_facts_.clear();
   std::swap(pending_facts_, queue_facts_);
   return true;
+}
+
+void SpoolCore::wait_for_company(std::unique_lock<std::mutex>& lock) {
+  const auto enough = [&] {
+    return stop_ || flush_upto_ > committed() || flush_own_ > own_done_ ||
+           queued_bytes_ >= enough_bytes();
+  };
+  waits_patiently_ = true;
+  while (!prompt_ && !enough()) {
+    // A later frame may be less patient.
+    if (wake_.wait_until(lock, to_steady(patient_until_)) == std::cv_status::timeout &&
+        io::mono_now() >= patient_until_) {
+      break;
+    }
+  }
+  waits_patiently_ = false;
+  if (!prompt_) {
+    return;
+  }
+  Nanos window{};
+  {
+    const std::lock_guard guard(state_mutex_);
+    window = pacer_.window(*prompt_);
+  }
+  wake_.wait_until(lock, to_steady(std::min(*prompt_ + window, patient_until_)), enough);
 }
 
 // Others may have given the disk space back. Who waits for it is woken as by a commit.

@@ -259,6 +259,78 @@ TEST_F(SpoolTest, ManyThreadsGetDistinctSequencesInLogOrder) {
   EXPECT_LT(spool->stats().commits, std::uint64_t{kThreads} * kEach + 10);
 }
 
+TEST_F(SpoolTest, PatientRowsWaitInMemoryForOneThatIsNot) {
+  options.lanes[index_of(Lane::kReadings)].patience = std::chrono::hours(1);
+  auto spool = Spool::open(disk, options).value();
+  Transaction transaction;
+  for (int i = 0; i < 20; ++i) {
+    transaction.append(Lane::kReadings, 0, sample_row("patient"));
+    ASSERT_TRUE(spool->submit(transaction).ok());
+    transaction.cursor("reader", Lane::kReadings, 0, static_cast<std::uint64_t>(i));
+    ASSERT_TRUE(spool->submit(transaction).ok());
+  }
+  EXPECT_EQ(spool->committed(), 0U);
+  transaction.append(Lane::kAlerts, 0, sample_row("not"));
+  const Ticket last = spool->submit(transaction).value().ticket;
+  EXPECT_TRUE(until([&] { return spool->committed() == last; }));
+}
+
+TEST_F(SpoolTest, PatienceHasAnEndAndALimitInBytes) {
+  options.lanes[index_of(Lane::kReadings)].patience = std::chrono::milliseconds(20);
+  options.lanes[index_of(Lane::kDebug)].patience = std::chrono::hours(1);
+  options.max_queue_bytes = 100'000;
+  auto spool = Spool::open(disk, options).value();
+  Transaction transaction;
+  transaction.append(Lane::kDebug, 0, sample_row("waits for the next"));
+  ASSERT_TRUE(spool->submit(transaction).ok());
+  transaction.append(Lane::kReadings, 0, sample_row("patient"));
+  Ticket last = spool->submit(transaction).value().ticket;
+  EXPECT_TRUE(until([&] { return spool->committed() == last; })) << "after 20 ms";
+  for (int i = 0; i < 6; ++i) {
+    transaction.append(Lane::kDebug, 0, sample_row(std::string(10'000, 'd')));
+    const Ticket ticket = spool->submit(transaction).value().ticket;
+    last = i == 0 ? ticket : last;
+  }
+  EXPECT_TRUE(until([&] { return spool->committed() >= last; }))
+      << "half of what may wait is there";
+}
+
+TEST_F(SpoolTest, AStoreThatIsFullAtStartKnowsItsConsumersOfBefore) {
+  const std::string big(50'000, 'b');
+  {
+    auto spool = Spool::open(disk, options).value();
+    spool->deliver_to("uplink", Lane::kReadings);
+    spool->deliver_to("gone", Lane::kReadings);
+    spool->hold_for("decided", Lane::kReadings);
+    ASSERT_TRUE(spool->consumers_known().ok());
+    Transaction transaction;
+    for (int i = 0; i < 12; ++i) {
+      transaction.append(Lane::kReadings, 0, sample_row(big));
+      ASSERT_TRUE(spool->submit(transaction).ok());
+    }
+    for (const char* who : {"uplink", "gone", "decided"}) {
+      transaction.cursor(who, Lane::kReadings, kAllStreams, 12);
+    }
+    ASSERT_TRUE(spool->submit(transaction).ok());
+    ASSERT_TRUE(spool->flush(kPatience).ok());
+  }
+  auto spool = Spool::open(disk, options).value();
+  EXPECT_NE(spool->state("store/consumers").find("decided"), std::string::npos);
+  Transaction transaction;
+  for (int i = 0; i < 30; ++i) {
+    transaction.append(Lane::kReadings, 0, sample_row(big));
+    ASSERT_TRUE(spool->submit(transaction).ok());
+    ASSERT_TRUE(spool->flush(kPatience).ok());
+  }
+  for (const Gap& gap : spool->gaps()) {
+    EXPECT_GT(gap.first, 12U) << "what the uplink has leaves no record, though it is not there yet";
+  }
+  spool->deliver_to("uplink", Lane::kReadings);
+  ASSERT_TRUE(spool->consumers_known().ok());
+  ASSERT_TRUE(spool->flush(kPatience).ok());
+  EXPECT_EQ(spool->state("store/consumers").find("gone"), std::string::npos);
+}
+
 TEST_F(SpoolTest, OnlyOneMayWrite) {
   auto spool = open();
   auto second = Spool::open(disk, options);

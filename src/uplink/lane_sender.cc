@@ -250,7 +250,21 @@ Status LaneSender::build(WallTime now) {
     HW_TRY(plan_.build(boundary_.first, boundary_.last, lane_.writer));
   }
   built_ = HW_TRY(lane_.writer.finish(boundary_.last, now, lane_.parts.compression_level));
+  let_go_before_ = let_go(boundary_);
   return {};
+}
+
+// Rows of the boundary that lie in gap records; of a record that spans others too, as many as may.
+std::uint64_t LaneSender::let_go(const LaneBoundary& rows) const {
+  std::uint64_t count = 0;
+  for (const Gap& gap : lane_.parts.spool->gaps()) {
+    if (gap.lane == lane_.parts.lane && gap.first <= rows.last && gap.last >= rows.first) {
+      const std::uint64_t span =
+          std::min(gap.last, rows.last) - std::max(gap.first, rows.first) + 1;
+      count += std::min(gap.count, span);
+    }
+  }
+  return count;
 }
 
 void LaneSender::take(const TargetAnswer& answer) {
@@ -329,6 +343,9 @@ void LaneSender::stored() {
   }
   lane_.counts.rows.add(header.rows);
   lane_.counts.live_rows.add(live_ ? header.rows : 0);
+  const std::uint64_t gone = let_go(boundary_);
+  lane_.counts.underway.add(
+      std::min<std::uint64_t>(header.rows, gone - std::min(gone, let_go_before_)));
   lane_.counts.batches.add(1);
   lane_.counts.bytes.add(built_->bytes.size());
   if (lane_.learned_bytes != 0) {

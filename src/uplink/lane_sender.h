@@ -33,6 +33,7 @@ struct LaneStreamCounts {
   Count batches;     // that the target stored
   Count retries;     // attempts that were not the first of their batch
   Count refused;     // rows that the receiver takes in no batch
+  Count underway;    // of rows: let go while on their way, so a gap record has them too
   Count live_rows;   // of rows: those that went in front of a backlog
   Count silences;    // attempts that were given up because the receiver fell silent
 };
@@ -172,8 +173,11 @@ class LaneSender {
   LaneState state_ = LaneState::kIdle;
   LaneBoundary boundary_;
   Ticket ticket_ = 0;  // of the boundary
+  std::uint64_t let_go(const LaneBoundary& rows) const;
+
   std::optional<EncodedBatch> built_;
-  bool tried_ = false;  // the batch has been sent before
+  std::uint64_t let_go_before_ = 0;  // of the rows of built_, in gap records when it was built
+  bool tried_ = false;               // the batch has been sent before
   bool answered_ = false;
   bool failing_ = false;
   std::size_t silences_ = 0;  // attempts in succession

@@ -360,6 +360,19 @@ TEST_F(LaneStreamTest, RowsThatAreLetGoWhileTheyWaitGoAsAGap) {
   EXPECT_EQ(target.bodies[1], "1-10:shed");
 }
 
+TEST_F(LaneStreamTest, RowsThatAreLetGoOnTheirWayAreCountedOnce) {
+  add_rows(10);
+  make();
+  pump();
+  ASSERT_THAT(target.sent, ElementsAre("1-10"));
+  while (spool->stats().lanes[index_of(Lane::kReadings)].shed_rows < 10) {
+    add_rows(100, 0, Lane::kReadings, 300);
+  }
+  target.answer(Receipt::kStored);
+  EXPECT_EQ(stream->counts().rows.get(), 10U);
+  EXPECT_EQ(stream->counts().underway.get(), 10U) << "both stored and in a gap record";
+}
+
 TEST_F(LaneStreamTest, DeliveredRowsAreLetGoWithoutAGap) {
   parts.limits.rows = 1'000;
   make();

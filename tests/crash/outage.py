@@ -11,6 +11,7 @@ the backlog came.
     mosquitto, autosave   the same with autosave_interval 1 and autosave_on_changes true
     module                mosquitto before the seed's module in C++ (../shared/peers/cpp_simple.cc, as tests/perf/pipeline builds
                           it), which scores and writes a file; the module is killed, and the file counts as the cloud
+    node                  the same with the module in Node.js (../shared/peers/node_base.cjs; its packages come from npm)
 
 RATE (200 a second, all devices together), BEFORE (5 s), OUTAGE (20 s), AFTER (5 s), DRAIN (60 s at most) and SYSTEMS (a list
 of the first words above) change it. Prints a table, and one JSON object in a line behind it.
@@ -38,7 +39,7 @@ from servers import Mosquitto, Receiver, Subscriber, free_port  # noqa: E402
 
 RATE, BEFORE, OUTAGE, AFTER, DRAIN = (float(os.environ.get(name, default)) for name, default in (
     ("RATE", "200"), ("BEFORE", "5"), ("OUTAGE", "20"), ("AFTER", "5"), ("DRAIN", "60")))
-SYSTEMS = os.environ.get("SYSTEMS", "headwater,mosquitto,module").split(",")
+SYSTEMS = os.environ.get("SYSTEMS", "headwater,mosquitto,module,node").split(",")
 DEVICES = 4
 
 HEADWATER = """
@@ -246,6 +247,23 @@ class Module:
         self.process.wait()
         self.process.stdout.close()
         self.broker.kill()
+
+
+class NodeModule(Module):
+    def __init__(self, folder):
+        self.home = perf.BUILD / "node"
+        if not (self.home / "node_modules/onnxruntime-node").exists():
+            self.home.mkdir(parents=True, exist_ok=True)
+            (self.home / "package.json").write_bytes((perf.PEERS / "package.json").read_bytes())
+            subprocess.run(["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], cwd=self.home,
+                           check=True)
+        super().__init__(folder)
+
+    def start(self):
+        self.process = subprocess.Popen(["node", perf.PEERS / "node_base.cjs", str(self.port), "1", perf.PEERS / "anomaly.onnx",
+                                         self.file], stdout=subprocess.PIPE, text=True, env=dict(os.environ, CLEAN="0",
+                                         NODE_PATH=str(self.home / "node_modules")))
+        self.process.stdout.readline()  # "ready"
 
 
 def measure(make):

@@ -434,7 +434,8 @@ bool check_listener(const HttpSourceOptions& options, const config::Node& node,
 SourceSet make_http_source(const HttpSourceOptions& options, const config::Node& node,
                            const SourceContext& context, config::Diagnostics& diagnostics) {
   SourceSet set;
-  set.acknowledges = true;
+  set.acknowledges_on_receipt = options.acknowledge == Acknowledge::kReceived;
+  set.acknowledges = !set.acknowledges_on_receipt;
   set.declared = declared_schema(options.reading);
   set.declares_id = !options.reading.message_id.empty();
   const ReadingOptions reading = without_csv(options.reading);

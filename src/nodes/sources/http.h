@@ -48,6 +48,7 @@ struct HttpSourceOptions {
   config::ByteSize max_waiting{32U << 20};
   config::Duration request_timeout = std::chrono::seconds(10);
   config::Duration answer_timeout = std::chrono::seconds(30);
+  Acknowledge acknowledge = Acknowledge::kCommitted;
   ReadingOptions reading;
 };
 
@@ -100,6 +101,9 @@ inline constexpr auto config::kSchema<HttpSourceOptions> = config::schema<HttpSo
                           "taken of it is stored nevertheless.",
                    .min = std::chrono::milliseconds(10),
                    .audience = config::Audience::kTuning}),
+    config::field(&HttpSourceOptions::acknowledge, {.name = "acknowledge",
+                                                    .doc = kAcknowledgeDoc,
+                                                    .audience = config::Audience::kTuning}),
     config::field(&HttpSourceOptions::reading,
                   {.name = "reading", .doc = "How readings are read.", .flatten = true}));
 

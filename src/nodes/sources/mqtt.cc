@@ -189,7 +189,8 @@ mqtt::ClientOptions client_options(const MqttSourceOptions& options, const Sourc
 SourceSet make_mqtt_source(const MqttSourceOptions& options, const config::Node& node,
                            const SourceContext& context, config::Diagnostics& diagnostics) {
   SourceSet set;
-  set.acknowledges = options.qos > 0;
+  set.acknowledges_on_receipt = options.qos > 0 && options.acknowledge == Acknowledge::kReceived;
+  set.acknowledges = options.qos > 0 && !set.acknowledges_on_receipt;
   set.declared = declared_schema(options.reading);
   set.declares_id = !options.reading.message_id.empty();
   set.make_decode = [reading = options.reading, node] {

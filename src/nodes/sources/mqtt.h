@@ -43,6 +43,7 @@ struct MqttSourceOptions {
   config::Duration keep_alive = std::chrono::seconds(30);
   std::uint16_t receive_maximum = 65'535;
   config::Duration max_backoff = std::chrono::seconds(30);
+  Acknowledge acknowledge = Acknowledge::kCommitted;
   ReadingOptions reading;
 };
 
@@ -103,6 +104,9 @@ inline constexpr auto config::kSchema<MqttSourceOptions> = config::schema<MqttSo
          .doc = "Longest wait between two attempts to connect; each wait is a random part "
                 "of a doubling time.",
          .audience = config::Audience::kTuning}),
+    config::field(&MqttSourceOptions::acknowledge, {.name = "acknowledge",
+                                                    .doc = kAcknowledgeDoc,
+                                                    .audience = config::Audience::kTuning}),
     config::field(&MqttSourceOptions::reading,
                   {.name = "reading", .doc = "How messages become readings.", .flatten = true}));
 

@@ -231,7 +231,8 @@ bool check_listener(const mqtt::ListenerOptions& listener, const config::Node& n
 SourceSet make_mqtt_listen(const MqttListenOptions& options, const config::Node& node,
                            const SourceContext& context, config::Diagnostics& diagnostics) {
   SourceSet set;
-  set.acknowledges = true;
+  set.acknowledges_on_receipt = options.acknowledge == Acknowledge::kReceived;
+  set.acknowledges = !set.acknowledges_on_receipt;
   set.declared = declared_schema(options.reading);
   set.declares_id = !options.reading.message_id.empty();
   set.make_decode = [reading = options.reading, node] {

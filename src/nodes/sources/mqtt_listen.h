@@ -69,6 +69,7 @@ struct MqttListenOptions {
   config::Duration max_session_expiry = std::chrono::hours(24 * 7);
   double messages_per_second = 0;
   double bytes_per_second = 0;
+  Acknowledge acknowledge = Acknowledge::kCommitted;
   ReadingOptions reading;
 };
 
@@ -145,6 +146,9 @@ inline constexpr auto config::kSchema<MqttListenOptions> = config::schema<MqttLi
                    .doc = "Quota of a client in bytes. 0 is none.",
                    .unit = "bytes/s",
                    .min = 0}),
+    config::field(&MqttListenOptions::acknowledge, {.name = "acknowledge",
+                                                    .doc = kAcknowledgeDoc,
+                                                    .audience = config::Audience::kTuning}),
     config::field(&MqttListenOptions::reading,
                   {.name = "reading", .doc = "How messages become readings.", .flatten = true}));
 

@@ -121,6 +121,16 @@ inline constexpr auto config::kSchema<ReadingOptions> = config::schema<ReadingOp
                    .max = 4096,
                    .audience = config::Audience::kTuning}));
 
+enum class Acknowledge : std::uint8_t { kCommitted, kReceived };
+
+template <>
+inline constexpr auto config::kEnumNames<Acknowledge> = config::enum_names<Acknowledge>(
+    {{"committed", Acknowledge::kCommitted}, {"received", Acknowledge::kReceived}});
+
+inline constexpr std::string_view kAcknowledgeDoc =
+    "`committed`: when a reading is on disk. `received`: at once; a crash loses what was "
+    "acknowledged and not written yet, and `check`, status and the log say so.";
+
 // The CSV part of the options. Nothing after an error in it.
 std::optional<CsvDocumentOptions> csv_options(const ReadingOptions& options,
                                               const config::Node& node,

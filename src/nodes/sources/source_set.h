@@ -30,6 +30,8 @@ struct SourceSet {
   Schema declared;
   // Whether it holds its acknowledgement until the commit: such a source needs a durable lane.
   bool acknowledges = false;
+  // Whether it does so as soon as a reading is taken: a crash may lose what was acknowledged.
+  bool acknowledges_on_receipt = false;
   // Whether readings carry a declared message id, so that repeats are found.
   bool declares_id = false;
   bool good = false;  // false: an error is in the diagnostics
