@@ -317,7 +317,7 @@ def measure(make):
 def main():
     results = {}
     for name, word, make in (("headwater", "headwater", Headwater), ("mosquitto", "mosquitto", Bridge),
-                             ("mosquitto, autosave", "mosquitto", BridgeAutosave), ("module", "module", Module)):
+                             ("mosquitto, autosave", "mosquitto", BridgeAutosave), ("module", "module", Module), ("node", "node", NodeModule)):
         if word in SYSTEMS:
             try:
                 results[name] = measure(make)
