@@ -105,6 +105,25 @@ std::string Agent::status_json() const {
   return describe_agent(*parts_);
 }
 
+std::vector<StageCpu> Agent::stage_cpu() const {
+  for (const std::unique_ptr<Worker>& worker : parts_->workers) {
+    worker->settle_times();
+  }
+  std::vector<StageCpu> all;
+  for (std::size_t i = 0; i < kCpuStages; ++i) {
+    const auto stage = static_cast<CpuStage>(i);
+    Nanos own{0};
+    for (const std::unique_ptr<Worker>& worker : parts_->workers) {
+      own += worker->own_times().cpu(stage);
+    }
+    all.push_back({{}, stage, own});
+    for (const PlacedPipeline& pipeline : parts_->pipelines) {
+      all.push_back({pipeline.name, stage, cpu_of(*parts_, pipeline, stage)});
+    }
+  }
+  return all;
+}
+
 std::string Agent::address_of(std::string_view source) const {
   for (const PlacedSource& placed : parts_->sources) {
     if (placed.name == source && !placed.intakes.empty()) {

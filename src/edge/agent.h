@@ -7,19 +7,45 @@
 // Thread rule: start, drain and the destructor from one thread; the rest from any.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
 #include "base/time.h"
 #include "edge/plan.h"
+#include "pipeline/sink.h"
+#include "pipeline/source.h"
+#include "pipeline/stage_clock.h"
 #include "telemetry/metrics.h"
 
 namespace headwater {
 
+// What stands at the ends of the pipelines instead of what the config says there, so that a config
+// can be tried without its devices and receivers. What is not given is the config's own.
+struct AgentEnds {
+  // One source per worker for a source of the config, or nothing for its own.
+  std::function<std::vector<std::unique_ptr<Source>>(std::string_view name,
+                                                     std::span<io::Loop* const> loops)>
+      sources;
+  std::function<std::unique_ptr<Sink>(std::string_view name)> sink;
+  std::function<std::unique_ptr<UplinkTarget>()> uplink;
+  bool servers = true;  // health and admin listeners
+};
+
 struct AgentOptions {
   std::string version;
+  AgentEnds ends{};
+};
+
+// CPU time that one stage took on all workers; the pipeline is "" where it belongs to none.
+struct StageCpu {
+  std::string pipeline;
+  CpuStage stage = CpuStage::kLoop;
+  Nanos cpu{0};
 };
 
 // One option that a reload found changed.
@@ -53,6 +79,8 @@ class Agent {
 
   // The JSON of /api/v1/status.
   std::string status_json() const;
+  // Up to now; each worker is asked, so not from their threads.
+  std::vector<StageCpu> stage_cpu() const;
   // "127.0.0.1:1884" of a listening source; "" if there is none of that name.
   std::string address_of(std::string_view source) const;
   std::string health_address() const;

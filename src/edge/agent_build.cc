@@ -128,6 +128,9 @@ Status make_sinks(Agent::Parts& parts) {
   for (const auto& [name, node] : parts.plan->config().sinks) {
     MadeSink made = parts.plan->make_sink(name, diagnostics);
     HW_TRY(diagnostics.status());
+    if (parts.options.ends.sink) {
+      made.sink = parts.options.ends.sink(name);
+    }
     auto placed = std::make_unique<PlacedSink>();
     placed->name = name;
     placed->kind = node.find("type")->text();
@@ -205,6 +208,9 @@ Status make_pipeline(Agent::Parts& parts, Streams& streams, const std::string& n
         "headwater_pipeline_decision_seconds",
         "Time from a reading's arrival to its decision; of replayed rows, from their reading back.",
         {{"pipeline", name}});
+    scoring.batch_rows = &parts.metrics.histogram("headwater_pipeline_batch_rows",
+                                                  "Readings that went through the steps together.",
+                                                  {{"pipeline", name}}, telemetry::kRows);
     placed.detects.insert(placed.detects.end(), steps.context.detects.begin(),
                           steps.context.detects.end());
     placed.troubles.insert(placed.troubles.end(), steps.context.troubles.begin(),
@@ -263,8 +269,17 @@ Status make_source(Agent::Parts& parts, Streams& streams, const PlacedPipeline& 
     loops.push_back(&worker->loop());
   }
   config::Diagnostics diagnostics;
-  SourceSet set = parts.plan->make_source(name, loops, diagnostics);
+  std::vector<std::unique_ptr<Source>> others;
+  if (parts.options.ends.sources) {
+    others = parts.options.ends.sources(name, loops);
+  }
+  SourceSet set =
+      parts.plan->make_source(name, others.empty() ? loops : std::vector<io::Loop*>(), diagnostics);
   HW_TRY(diagnostics.status());
+  if (!others.empty()) {
+    HW_CHECK(others.size() == loops.size(), "one source per worker");
+    set.sources = std::move(others);
+  }
   PlacedSource placed;
   placed.name = name;
   placed.kind = parts.plan->config().sources.find(name)->find("type")->text();
@@ -322,6 +337,9 @@ Status make_source(Agent::Parts& parts, Streams& streams, const PlacedPipeline& 
 }
 
 Status start_servers(Agent::Parts& parts) {
+  if (!parts.options.ends.servers) {
+    return {};
+  }
   const EdgeConfig& config = parts.plan->config();
   if (config.health.address) {
     http::Router router;

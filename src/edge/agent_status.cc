@@ -197,6 +197,19 @@ Json describe_sink(const PlacedSink& sink) {
 
 }  // namespace
 
+Nanos cpu_of(const Agent::Parts& parts, const PlacedPipeline& pipeline, CpuStage stage) {
+  Nanos cpu{0};
+  for (const Scoring* scoring : pipeline.scorings) {
+    cpu += scoring->times().cpu(stage);
+  }
+  for (const PlacedSource& source : parts.sources) {
+    for (const Intake* intake : source.intakes) {
+      cpu += source.pipeline == pipeline.name ? intake->times().cpu(stage) : Nanos{0};
+    }
+  }
+  return cpu;
+}
+
 std::string describe_agent(Agent::Parts& parts) {
   const std::lock_guard lock(parts.changing);
   const EdgeConfig& config = parts.plan->config();
@@ -328,6 +341,20 @@ void register_metrics(Agent::Parts& parts) {
               }
               return calls;
             });
+  }
+  // What the worker does for no pipeline (deliver, loop) is in process_cpu_seconds_total only.
+  for (const PlacedPipeline& pipeline : parts.pipelines) {
+    for (std::size_t i = 0; i < static_cast<std::size_t>(CpuStage::kDeliver); ++i) {
+      const auto stage = static_cast<CpuStage>(i);
+      parts.callbacks.push_back(metrics.counter_from(
+          "headwater_stage_cpu_seconds_total",
+          "CPU time of workers by stage: take, decode, filter, enrich, window, infer, decide, "
+          "store, ack. Writing the log and the uplink have threads of their own.",
+          {{"pipeline", pipeline.name}, {"stage", std::string(cpu_stage_name(stage))}},
+          [&parts, &pipeline, stage] {
+            return static_cast<double>(cpu_of(parts, pipeline, stage).count()) * 1e-9;
+          }));
+    }
   }
   for (const std::unique_ptr<PlacedSink>& sink : parts.sinks) {
     const DeliveryCounts* counts = &sink->counts();

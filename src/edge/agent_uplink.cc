@@ -31,6 +31,9 @@ Status make_uplink(Agent::Parts& parts) {
   config::Diagnostics diagnostics;
   MadeUplink made = parts.plan->make_uplink(diagnostics);
   HW_TRY(diagnostics.status());
+  if (parts.options.ends.uplink) {
+    made.target = parts.options.ends.uplink();
+  }
   parts.uplink = HW_TRY(Uplink::create({.made = std::move(made),
                                         .spool = parts.spool.get(),
                                         .edge_id = parts.plan->config().edge.id,

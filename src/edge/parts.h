@@ -98,6 +98,8 @@ std::string describe_uplink(const Agent::Parts& parts);
 void register_uplink_metrics(Agent::Parts& parts);
 // agent_status.cc
 std::string describe_agent(Agent::Parts& parts);
+// Of its sources and steps on all workers, as of the last settling.
+Nanos cpu_of(const Agent::Parts& parts, const PlacedPipeline& pipeline, CpuStage stage);
 void register_metrics(Agent::Parts& parts);
 
 }  // namespace headwater

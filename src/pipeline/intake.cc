@@ -83,6 +83,7 @@ Status Intake::start(io::Loop& loop) {
 }
 
 bool Intake::pump(BatchPool& pool) {
+  timer_.enter(CpuStage::kTake);
   if ((blocked_ && !submit(pool)) || ended_ || stopping_) {
     idle_.clear();
     if (ended_) {
@@ -130,13 +131,16 @@ void Intake::treat(Batch& batch) {
   counts_.taken.add(rows);
   counts_.in_flight.add(rows);
   if (rows != 0) {
+    timer_.enter(CpuStage::kDecode);
     note_frontier(batch);
     name_rows(batch);
     std::vector<std::uint32_t> gone = set_departures_aside(batch);
     decode(batch);
     fail_large_rows(batch);
     drop_undecoded(batch);
+    timer_.enter(CpuStage::kFilter);
     filter(batch);
+    timer_.enter(CpuStage::kStore);
     drop_repeats(batch);
     thin(batch);
     std::erase_if(gone, [&](std::uint32_t row) {
@@ -523,6 +527,7 @@ void Intake::acknowledge(std::vector<std::pair<Partition, Position>>& upto) {
 }
 
 void Intake::on_commit(Ticket upto) {
+  timer_.enter(CpuStage::kAck);
   while (!pending_.empty() && pending_.front().ticket <= upto) {
     Pending& done = pending_.front();
     counts_.stored.add(done.stored);

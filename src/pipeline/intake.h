@@ -34,6 +34,7 @@
 #include "pipeline/dedupe.h"
 #include "pipeline/source.h"
 #include "pipeline/stage.h"
+#include "pipeline/stage_clock.h"
 #include "pipeline/trouble.h"
 #include "store/spool.h"
 
@@ -83,6 +84,9 @@ class Intake {
   void close();
 
   const IntakeCounts& counts() const { return counts_; }
+  // CPU time by stage, measured by the clock of its worker.
+  void measure(StageClock& clock) { timer_.use(clock); }
+  const StageTimes& times() const { return timer_.times(); }
   // By the source itself: not among `taken`, nor among counts().refused.
   std::uint64_t refused_by_source() const;
   const std::string& name() const { return parts_.name; }
@@ -136,6 +140,7 @@ class Intake {
 
   Parts parts_;
   IntakeCounts counts_;
+  StageTimer timer_;
   DedupeSet dedupe_;
   AdmissionThinning thinning_;
   std::uint64_t process_nonce_;

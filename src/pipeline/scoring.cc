@@ -28,6 +28,16 @@ Scoring::Scoring(Parts parts)
       state_trouble_("state", parts_.name) {
   HW_CHECK(parts_.latency != nullptr && parts_.spool != nullptr, "the owner gives both");
   HW_CHECK(parts_.steps.stages.size() == parts_.steps.stage_keys.size(), "one key per stage");
+  name_stages();
+}
+
+// A key is place, kind and hash: "2.decide.9f…".
+void Scoring::name_stages() {
+  cpu_stages_.clear();
+  for (const std::string_view key : parts_.steps.stage_keys) {
+    const std::string_view kind = key.substr(std::min(key.find('.'), key.size() - 1) + 1);
+    cpu_stages_.push_back(cpu_stage_of(kind.substr(0, kind.find('.'))));
+  }
 }
 
 void Scoring::add_stream(std::uint16_t stream, std::unique_ptr<Decode> decode) {
@@ -67,6 +77,7 @@ void Scoring::enqueue(Batch batch, std::uint16_t stream, BatchPool& pool) {
 }
 
 bool Scoring::step(BatchPool& pool) {
+  timer_.enter(CpuStage::kStore);
   complained_ = false;
   if (blocked()) {
     if (!empty_outbox()) {
@@ -182,6 +193,7 @@ bool Scoring::read_back(Batch& batch, std::uint16_t& stream) {
   }
   std::vector<Undecoded> failed;
   std::uint64_t unfit = 0;
+  timer_.enter(CpuStage::kDecode);
   const std::vector<std::uint32_t> aside = set_departures_aside(batch);
   if (Status decoded = decoders_[stream]->decode(batch, failed, unfit); !decoded) {
     complain(decoded.error().text());
@@ -227,6 +239,7 @@ void Scoring::run(Batch batch, std::uint16_t stream, BatchPool& pool) {
   std::vector<Alert> offline = departures(batch, gone);
   done_ = std::move(batch);
   const bool whole = run_stages();
+  timer_.enter(CpuStage::kStore);
   for (Alert& alert : offline) {  // each in its place
     const auto behind = std::find_if(alerts_.begin(), alerts_.end(), [&](const Alert& other) {
       return other.row != Alert::kNoRow && other.row > alert.row;
@@ -247,6 +260,9 @@ void Scoring::run(Batch batch, std::uint16_t stream, BatchPool& pool) {
     }
   }
   counts_.rows.add(sequences_.size());
+  if (parts_.batch_rows != nullptr) {
+    parts_.batch_rows->record(static_cast<double>(sequences_.size()));
+  }
   if (replayed) {
     counts_.replayed.add(sequences_.size());
   }
@@ -280,6 +296,7 @@ bool Scoring::run_stages() {
   const std::size_t rows = done_.rows();
   for (std::size_t i = 0; i < parts_.steps.stages.size(); ++i) {
     emitted_ = 0;
+    timer_.enter(cpu_stages_[i]);
     const Status treated = parts_.steps.stages[i]->process(std::move(done_), *this);
     if (!treated) {
       counts_.failed.add(1);

@@ -32,6 +32,7 @@
 #include "pipeline/counts.h"
 #include "pipeline/decode.h"
 #include "pipeline/stage.h"
+#include "pipeline/stage_clock.h"
 #include "pipeline/trouble.h"
 #include "store/spool.h"
 #include "telemetry/metrics.h"
@@ -65,6 +66,8 @@ class Scoring final : private Outputs {
     std::function<std::string(const Row& row, std::string_view alert_id)> offline_json;
     // Seconds from a reading's arrival to its decision; shared by the workers of a pipeline.
     telemetry::Histogram* latency = nullptr;
+    // Rows of the batches that went through the steps; shared likewise; may be null.
+    telemetry::Histogram* batch_rows = nullptr;
   };
   // Told about decided batches: `alerts` are not committed yet. Alerts of timers come with an empty
   // batch.
@@ -106,6 +109,9 @@ class Scoring final : private Outputs {
   void checkpoint();
 
   const ScoringCounts& counts() const { return counts_; }
+  // CPU time by stage, measured by the clock of its worker.
+  void measure(StageClock& clock) { timer_.use(clock); }
+  const StageTimes& times() const { return timer_.times(); }
   const telemetry::Histogram& latency() const { return *parts_.latency; }
   const std::string& name() const { return parts_.name; }
   const std::string& pipeline() const { return parts_.pipeline; }
@@ -128,6 +134,7 @@ class Scoring final : private Outputs {
   Result<bool> next_stored();
   void run(Batch batch, std::uint16_t stream, BatchPool& pool);
   bool run_stages();
+  void name_stages();
   std::vector<Alert> departures(const Batch& batch, std::span<const std::uint32_t> rows) const;
   void record(const Batch& batch, std::uint16_t stream);
   void record_rows(const Batch& batch, std::uint16_t stream, std::size_t begin, std::size_t end);
@@ -151,6 +158,8 @@ class Scoring final : private Outputs {
   std::vector<std::unique_ptr<Decode>> own_decoders_;
   std::vector<Observer> observers_;
   ScoringCounts counts_;
+  StageTimer timer_;
+  std::vector<CpuStage> cpu_stages_;  // one per step
 
   struct Waiting {
     Batch batch;

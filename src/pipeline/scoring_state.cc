@@ -120,6 +120,7 @@ Scoring::Steps Scoring::replace(Steps steps) {
     }
   }
   std::swap(parts_.steps, steps);
+  name_stages();
   find_stale_state();
   save_state();
   return steps;

@@ -26,11 +26,13 @@ Worker::~Worker() {
 
 Scoring& Worker::add(std::unique_ptr<Scoring> scoring) {
   scorings_.push_back(std::move(scoring));
+  scorings_.back()->measure(clock_);
   return *scorings_.back();
 }
 
 Intake& Worker::add(std::unique_ptr<Intake> intake) {
   intakes_.push_back(std::move(intake));
+  intakes_.back()->measure(clock_);
   return *intakes_.back();
 }
 
@@ -64,6 +66,7 @@ Status Worker::start(std::function<void()> beat) {
   loop_->post([] {});  // a first round at once: what a crash left is scored before anything new
   thread_ = std::thread([this] {
     pthread_setname_np(pthread_self(), ("hw-worker-" + std::to_string(index_)).c_str());
+    clock_.begin(StageClock::moment());
     loop_->run();
   });
   return {};
@@ -80,12 +83,16 @@ bool Worker::round() {
   for (const std::unique_ptr<Scoring>& scoring : scorings_) {
     more |= scoring->step(pool_);
   }
+  if (!deliveries_.empty() || !early_.empty()) {
+    clock_.enter(clock_.own(), CpuStage::kDeliver);
+  }
   for (const std::unique_ptr<Delivery>& delivery : deliveries_) {
     delivery->pump();
   }
   for (const std::unique_ptr<EarlyDelivery>& delivery : early_) {
     delivery->pump();
   }
+  clock_.leave();
   if (!more && !finished() && ended() && settled()) {
     finished_.store(true, std::memory_order_release);
   }
@@ -110,9 +117,15 @@ void Worker::on_commit() {
   for (const std::unique_ptr<Intake>& intake : intakes_) {
     intake->on_commit(upto);
   }
+  clock_.leave();
+}
+
+void Worker::settle_times() {
+  change([this] { clock_.settle(StageClock::moment()); });
 }
 
 void Worker::tick() {
+  clock_.settle(StageClock::moment());
   const WallTime now = io::wall_now();
   for (const std::unique_ptr<Scoring>& scoring : scorings_) {
     scoring->tick(now);

@@ -22,6 +22,7 @@
 #include "pipeline/intake.h"
 #include "pipeline/scoring.h"
 #include "pipeline/sink.h"
+#include "pipeline/stage_clock.h"
 #include "store/spool.h"
 
 namespace headwater {
@@ -59,6 +60,8 @@ class Worker {
   // Any thread. Calls `change` on the worker's thread between two rounds and waits for it. At once
   // and on the caller's thread while the worker does not run.
   void change(const std::function<void()>& change);
+  // Any thread: brings the CPU times of stages up to now.
+  void settle_times();
   // Any thread: closes sources and sinks, ends the thread, joins it.
   void stop();
   // After stop(): destroys sources, sinks and what drives them; the loop stays. The parts of a
@@ -71,6 +74,8 @@ class Worker {
   const std::vector<std::unique_ptr<Intake>>& intakes() const { return intakes_; }
   const std::vector<std::unique_ptr<Scoring>>& scorings() const { return scorings_; }
   const std::vector<std::unique_ptr<Delivery>>& deliveries() const { return deliveries_; }
+  // CPU time of its thread that belongs to none of these.
+  const StageTimes& own_times() const { return clock_.own(); }
   // True when every source of this worker has ended and all its rows are decided and committed.
   bool finished() const { return finished_.load(std::memory_order_acquire); }
 
@@ -93,6 +98,7 @@ class Worker {
   Nanos sink_patience_;
   std::unique_ptr<io::Loop> loop_;
   BatchPool pool_;
+  StageClock clock_;
   std::vector<std::unique_ptr<Scoring>> scorings_;
   std::vector<std::unique_ptr<Intake>> intakes_;
   std::vector<NamedSink> sinks_;
