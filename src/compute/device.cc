@@ -136,15 +136,29 @@ std::string_view DeviceResolver::find(Batch& batch, const Column* column, std::s
 }
 
 void DeviceResolver::resolve(Batch& batch, DeviceStats& stats,
-                             std::vector<DecodeFailure>& failures) const {
+                             std::vector<DecodeFailure>& failures) {
   const Column* const column =
       options_.from == DeviceOptions::From::kField ? batch.find(options_.field) : nullptr;
+  const bool by_topic = options_.from == DeviceOptions::From::kTopicLevel;
+  ++batches_;
   for (const std::uint32_t index : batch.selection()) {
     Row& row = batch.row(index);
+    Known* known = nullptr;
+    if (by_topic) {
+      known = &known_[(reinterpret_cast<std::uintptr_t>(row.topic.data()) >> 3) % kKnown];
+      if (known->batch == batches_ && known->topic == row.topic.data() &&
+          known->topic_size == row.topic.size()) {
+        row.device = known->device;
+        continue;
+      }
+    }
     const std::string_view found = find(batch, column, index);
     const std::string_view wrong = objection(found);
     if (wrong.empty()) {
       row.device = found;
+      if (known != nullptr) {
+        *known = {batches_, row.topic.data(), row.topic.size(), found};
+      }
       continue;
     }
     ++stats.missing;

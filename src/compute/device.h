@@ -2,6 +2,7 @@
 // dead_letter`).
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -47,12 +48,23 @@ class DeviceResolver {
   explicit DeviceResolver(DeviceOptions options) : options_(std::move(options)) {}
   // The device of a row with nothing but these; "" where they give none.
   std::string_view of(std::string_view topic, std::string_view sender) const;
-  void resolve(Batch& batch, DeviceStats& stats, std::vector<DecodeFailure>& failures) const;
+  void resolve(Batch& batch, DeviceStats& stats, std::vector<DecodeFailure>& failures);
 
  private:
   std::string_view find(Batch& batch, const Column* column, std::size_t index) const;
 
+  // Rows of one batch share their topics' views: what the same view gave is known.
+  struct Known {
+    std::uint64_t batch = 0;
+    const char* topic = nullptr;
+    std::size_t topic_size = 0;
+    std::string_view device;
+  };
+  static constexpr std::size_t kKnown = 256;
+
   DeviceOptions options_;
+  std::uint64_t batches_ = 0;
+  std::array<Known, kKnown> known_{};
 };
 
 }  // namespace headwater

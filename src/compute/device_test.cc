@@ -44,6 +44,26 @@ TEST(DeviceNotation, SaysWhereTheDeviceComesFrom) {
   EXPECT_FALSE(parse_missing_device("drop"));
 }
 
+// Rows share the view of their topic, and buffers are used again for other topics.
+TEST(DeviceResolver, ForgetsTheTopicsOfABatchAtItsEnd) {
+  DeviceResolver resolver(*parse_device("topic[1]"));
+  std::string topic = "site/aa/m";
+  DeviceStats stats;
+  std::vector<DecodeFailure> failures;
+  for (const char* device : {"aa", "bb", ""}) {
+    topic = std::string("site/") + device + "/m";
+    Batch batch;
+    Row row;
+    row.topic = topic;
+    batch.add_row(row);
+    batch.add_row(row);
+    resolver.resolve(batch, stats, failures);
+    EXPECT_EQ(batch.row(0).device, device);
+    EXPECT_EQ(batch.row(1).device, device);
+  }
+  EXPECT_EQ(failures.size(), 2U);
+}
+
 TEST_F(Device, ComesFromALevelOfTheTopic) {
   add("sensors/press-7/readings", "");
   add("sensors/press-8", "");

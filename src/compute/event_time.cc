@@ -83,8 +83,9 @@ class FastRfc3339 {
     if (std::memcmp(at, date_, 10) != 0 && !read_date(at)) {
       return false;
     }
-    if (at[10] != 'T' || at[13] != ':' || at[16] != ':' || !digits(at + 11, 2) ||
-        !digits(at + 14, 2) || !digits(at + 17, 2)) {
+    const auto clock = load<std::uint64_t>(at + 11);  // "21:15:00"
+    if (at[10] != 'T' || (clock & kColonPlaces) != kColons ||
+        (json_number_detail::other_bytes(clock) & ~kColonPlaces) != 0) {
       return false;
     }
     const int hour = two(at + 11);
@@ -99,15 +100,22 @@ class FastRfc3339 {
       if (at[19] != '.' || count == 0 || !digits(at + 20, count)) {
         return false;
       }
-      for (std::size_t i = 0; i < 9; ++i) {
-        fraction = fraction * 10 + (i < count ? at[20 + i] - '0' : 0);
+      for (std::size_t i = 0; i < count; ++i) {
+        fraction = fraction * 10 + (at[20 + i] - '0');
       }
+      fraction *= kFractionUnit[count];
     }
     ns = (days_ * 86400 + hour * 3600 + minute * 60 + second) * kSecond + fraction;
     return true;
   }
 
  private:
+  static constexpr std::uint64_t kColonPlaces = 0x0000FF0000FF0000;
+  static constexpr std::uint64_t kColons = 0x00003A00003A0000;
+  // Nanoseconds of the last of so many digits.
+  static constexpr std::int64_t kFractionUnit[] = {
+      1'000'000'000, 100'000'000, 10'000'000, 1'000'000, 100'000, 10'000, 1'000, 100, 10, 1};
+
   bool read_date(const char* at) {
     if (!digits(at, 4) || at[4] != '-' || !digits(at + 5, 2) || at[7] != '-' ||
         !digits(at + 8, 2)) {

@@ -50,6 +50,28 @@ inline bool same_bytes_inline(const char* a, const char* b, std::size_t size) {
 // The closing quote of a string whose inside starts at `at`, or nullptr where it has none before
 // `end`, or holds escapes or control characters. `ascii` is false if it may hold other than ASCII.
 inline const char* plain_string_end(const char* at, const char* end, bool& ascii) {
+#ifdef __SSE2__
+  unsigned high = 0;
+  while (at < end) {
+    const __m128i chunk = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+    const __m128i quote = _mm_cmpeq_epi8(chunk, _mm_set1_epi8('"'));
+    const __m128i slash = _mm_cmpeq_epi8(chunk, _mm_set1_epi8('\\'));
+    const __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(chunk, _mm_set1_epi8(0x1F)), chunk);
+    const auto special =
+        static_cast<unsigned>(_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, slash), control)));
+    const auto highs = static_cast<unsigned>(_mm_movemask_epi8(chunk));
+    if (special != 0) {
+      const auto before = static_cast<unsigned>(std::countr_zero(special));
+      high |= highs & ((1U << before) - 1);
+      at += before;
+      ascii = high == 0;
+      return *at == '"' && at < end ? at : nullptr;
+    }
+    high |= highs;
+    at += 16;
+  }
+  return nullptr;
+#else
   std::uint64_t high = 0;
   while (at < end) {
     const auto chunk = load<std::uint64_t>(at);
@@ -70,6 +92,7 @@ inline const char* plain_string_end(const char* at, const char* end, bool& ascii
     at += 8;
   }
   return nullptr;
+#endif
 }
 
 }  // namespace

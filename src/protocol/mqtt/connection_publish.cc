@@ -8,7 +8,6 @@
 namespace headwater::mqtt {
 namespace {
 
-constexpr std::size_t kCachedTopicBytes = 512;
 constexpr std::size_t kLeastRecent = 16;  // publishes remembered by their packet id
 
 }  // namespace
@@ -32,25 +31,16 @@ ConnectionTable::Step ConnectionTable::publish(Connection& connection, const Fra
   if (packet.topic_alias != 0 && !resolve_alias(connection, &packet)) {
     return fail(connection, Reason::kTopicAliasInvalid, "an unknown topic alias");
   }
-  if (packet.topic != connection.last_topic) {
-    if (!valid_topic_name(packet.topic)) {
-      const bool text = valid_text(packet.topic);
-      return fail(connection, text ? Reason::kTopicNameInvalid : Reason::kMalformedPacket,
-                  "not a topic name");
-    }
-    if (packet.topic.size() > kCachedTopicBytes) {
-      connection.last_topic.clear();
-      connection.last_allowed = allowed(connection, packet.topic);
-    } else {
-      connection.last_topic = packet.topic;
-      connection.last_allowed = allowed(connection, packet.topic);
-    }
-    connection.topic_epoch = 0;
+  TopicCache::Topic* const topic = topics_.find(packet.topic);
+  if (topic == nullptr) {
+    const bool text = valid_text(packet.topic);
+    return fail(connection, text ? Reason::kTopicNameInvalid : Reason::kMalformedPacket,
+                "not a topic name");
   }
-  if (!connection.last_allowed) {
+  if (!allowed(connection, *topic)) {
     return deny(connection, packet);
   }
-  return deliver(connection, packet);
+  return deliver(connection, packet, *topic);
 }
 
 // Bounds what one client has in flight: by its connection, and by its session, which a client that
@@ -99,11 +89,12 @@ bool ConnectionTable::resolve_alias(Connection& connection, PublishPacket* packe
   return true;
 }
 
-bool ConnectionTable::allowed(Connection& connection, std::string_view topic) {
+bool ConnectionTable::allowed(const Connection& connection, const TopicCache::Topic& topic) const {
   const Session& session = *connection.session;
-  return rules_.allows(
-      topic, {session.client_id,
-              session.verified ? std::string_view(session.username) : std::string_view()});
+  return topic.listed &&
+         rules_.owns(topic.text,
+                     {session.client_id,
+                      session.verified ? std::string_view(session.username) : std::string_view()});
 }
 
 // Takes one message and its bytes from the quota, or holds the client back until there is some.
@@ -191,8 +182,8 @@ void ConnectionTable::forget_acknowledged(Session& session) {
   }
 }
 
-ConnectionTable::Step ConnectionTable::deliver(Connection& connection,
-                                               const PublishPacket& packet) {
+ConnectionTable::Step ConnectionTable::deliver(Connection& connection, const PublishPacket& packet,
+                                               TopicCache::Topic& topic) {
   Session& session = *connection.session;
   Slot& slot = slots_[session.handle];
   std::uint64_t hash = 0;
@@ -232,20 +223,12 @@ ConnectionTable::Step ConnectionTable::deliver(Connection& connection,
     connection.client_id_view = arena_->copy(session.client_id);
     connection.username_view = arena_->copy(session.username);
   }
-  std::string_view topic = connection.last_topic_view;
-  if (connection.topic_epoch != epoch_) {
-    topic = arena_->copy(packet.topic);
-    if (packet.topic == connection.last_topic) {
-      connection.topic_epoch = epoch_;
-      connection.last_topic_view = topic;
-    }
-  }
   Publish& made = publishes_->emplace_back();
   made.client = session.handle;
   made.position = position;
   made.client_id = connection.client_id_view;
   made.username = connection.username_view;
-  made.topic = topic;
+  made.topic = topic.in(*arena_, epoch_);
   made.payload = arena_->copy(packet.payload);
   made.packet_id = packet.packet_id;
   made.qos = packet.qos;

@@ -39,6 +39,7 @@
 #include "protocol/mqtt/ring.h"
 #include "protocol/mqtt/session.h"
 #include "protocol/mqtt/topic.h"
+#include "protocol/mqtt/topic_cache.h"
 
 namespace headwater::mqtt {
 
@@ -72,15 +73,13 @@ struct Connection {
   bool dirty = false;     // in the list of connections with output
   bool watched = false;
   bool want_write = false;
-  bool last_allowed = false;  // whether last_topic may be written
   bool wants_reasons = true;
   bool end_refused = false;               // with Hold::kRefused: the timer ends the connection
   std::uint32_t interest = 0;             // epoll events watched
   std::uint32_t mean_packet = 160;        // bytes, of late
   std::uint32_t max_packet = 0xFFFFFFFF;  // that the client takes
   std::uint16_t receive_maximum = 0;      // likewise, of QoS 1
-  std::uint64_t topic_epoch = 0;          // take() in which last_topic_view was made
-  std::uint64_t name_epoch = 0;           // likewise for the client id and user name views
+  std::uint64_t name_epoch = 0;           // take() in which client id and user name were copied
   Nanos idle_limit{0};                    // 0: none
   MonoTime last_heard;
   std::string stash;        // read, not handled
@@ -88,8 +87,6 @@ struct Connection {
   std::string out;          // to send
   Ring<PendingAnswer> answers;
   std::vector<std::string> subacks;  // encoded, in the order of their answers
-  std::string last_topic;
-  std::string_view last_topic_view;  // in the arena of topic_epoch
   std::string_view client_id_view;
   std::string_view username_view;
   std::vector<std::string> aliases;  // [alias - 1]; MQTT 5
@@ -170,12 +167,12 @@ class ConnectionTable {
   // connection_publish.cc
   Step publish(Connection& connection, const Frame& frame);
   Step check_window(Connection& connection, const PublishPacket& packet);
-  Step deliver(Connection& connection, const PublishPacket& packet);
+  Step deliver(Connection& connection, const PublishPacket& packet, TopicCache::Topic& topic);
   void forget_acknowledged(Session& session);
   Step deny(Connection& connection, const PublishPacket& packet);
   bool is_repeat(Connection& connection, const PublishPacket& packet, std::uint64_t hash);
   bool resolve_alias(Connection& connection, PublishPacket* packet);
-  bool allowed(Connection& connection, std::string_view topic);
+  bool allowed(const Connection& connection, const TopicCache::Topic& topic) const;
   bool quota_left(Connection& connection, std::size_t bytes);
 
   // connection_command.cc: subscriptions, commands, wills
@@ -210,6 +207,7 @@ class ConnectionTable {
 
   const ListenerOptions options_;
   const WriteRules rules_;
+  TopicCache topics_{rules_};
   const std::optional<TopicPattern> commands_;
   io::Loop& loop_;
   Lingering lingering_;

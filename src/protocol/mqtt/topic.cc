@@ -66,8 +66,8 @@ bool match(std::string_view filter, std::string_view topic, LevelMatches&& match
 }  // namespace
 
 bool valid_topic_name(std::string_view topic) {
-  return !topic.empty() && topic.size() <= kMaxText &&
-         topic.find_first_of("+#") == std::string_view::npos && valid_text(topic);
+  return !topic.empty() && topic.size() <= kMaxText && topic.find('+') == std::string_view::npos &&
+         topic.find('#') == std::string_view::npos && valid_text(topic);
 }
 
 bool valid_topic_filter(std::string_view filter) {
@@ -170,14 +170,15 @@ Result<WriteRules> WriteRules::create(const std::vector<std::string>& topics,
   return rules;
 }
 
-bool WriteRules::allows(std::string_view topic, const Writer& writer) const {
-  const bool listed = std::any_of(topics_.begin(), topics_.end(), [&](const std::string& filter) {
-    return topic_matches(filter, topic);
-  });
-  return listed &&
-         (own_.empty() || std::any_of(own_.begin(), own_.end(), [&](const TopicPattern& pattern) {
-            return pattern.matches(topic, writer);
-          }));
+bool WriteRules::lists(std::string_view topic) const {
+  return std::any_of(topics_.begin(), topics_.end(),
+                     [&](const std::string& filter) { return topic_matches(filter, topic); });
+}
+
+bool WriteRules::owns(std::string_view topic, const Writer& writer) const {
+  return own_.empty() || std::any_of(own_.begin(), own_.end(), [&](const TopicPattern& pattern) {
+           return pattern.matches(topic, writer);
+         });
 }
 
 }  // namespace headwater::mqtt

@@ -50,7 +50,12 @@ class WriteRules {
  public:
   static Result<WriteRules> create(const std::vector<std::string>& topics,
                                    const std::vector<std::string>& own);
-  bool allows(std::string_view topic, const Writer& writer) const;
+  bool allows(std::string_view topic, const Writer& writer) const {
+    return lists(topic) && owns(topic, writer);
+  }
+  // The two parts of it: one of `topics`, whoever writes; and of those, his own.
+  bool lists(std::string_view topic) const;
+  bool owns(std::string_view topic, const Writer& writer) const;
 
  private:
   std::vector<std::string> topics_;

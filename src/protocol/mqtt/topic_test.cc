@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "protocol/mqtt/topic_cache.h"
+
 namespace headwater::mqtt {
 namespace {
 
@@ -82,6 +84,45 @@ TEST(WriteRules, NeedATopicOfTheListAndAnOwnPattern) {
   EXPECT_FALSE(rules->allows("sensors/b/readings", {"a", ""}));
   EXPECT_FALSE(rules->allows("sensors/a/other", {"a", ""}));
   EXPECT_FALSE(rules->allows("events", {"a", ""}));
+}
+
+TEST(TopicCache, KnowsWhatTheRulesSayOfManyMoreTopicsThanItHolds) {
+  const WriteRules rules = WriteRules::create({"site/#"}, {}).value();
+  TopicCache cache(rules);
+  for (int round = 0; round < 2; ++round) {
+    for (std::size_t i = 0; i < 3 * TopicCache::kSets * TopicCache::kWays; ++i) {
+      const std::string topic = (i % 2 == 0 ? "site/" : "yard/") + std::to_string(i);
+      const TopicCache::Topic* const found = cache.find(topic);
+      ASSERT_NE(found, nullptr);
+      ASSERT_EQ(found->text, topic);
+      ASSERT_EQ(found->listed, i % 2 == 0);
+    }
+  }
+  const std::string large = "site/" + std::string(TopicCache::kMaxTopicBytes, 'x');
+  ASSERT_NE(cache.find(large), nullptr);
+  EXPECT_EQ(cache.find(large)->text, large);
+}
+
+TEST(TopicCache, RefusesWhatIsNoTopicNameEachTime) {
+  const WriteRules rules = WriteRules::create({"#"}, {}).value();
+  TopicCache cache(rules);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(cache.find(""), nullptr);
+    EXPECT_EQ(cache.find("a/+"), nullptr);
+    EXPECT_EQ(cache.find("\xC3"), nullptr);
+    EXPECT_EQ(cache.find(std::string(TopicCache::kMaxTopicBytes, 'x') + "#"), nullptr);
+  }
+}
+
+TEST(TopicCache, CopiesATopicOnceIntoEachArena) {
+  const WriteRules rules = WriteRules::create({"#"}, {}).value();
+  TopicCache cache(rules);
+  Arena first;
+  const std::string_view view = cache.find("a/b")->in(first, 1);
+  EXPECT_EQ(view, "a/b");
+  EXPECT_EQ(cache.find("a/b")->in(first, 1).data(), view.data());
+  Arena second;
+  EXPECT_NE(cache.find("a/b")->in(second, 2).data(), view.data());
 }
 
 }  // namespace
