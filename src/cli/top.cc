@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <utility>
 
 #include "cli/command.h"
 #include "protocol/http/client.h"
@@ -78,6 +79,29 @@ std::string render(const Json& now, const Json& before) {
                        pipeline.at("latency_p99_s").get<double>() * 1e3,
                        human(pipeline.at("pending_rows").get<double>() +
                              pipeline.at("behind_rows").get<double>()));
+  }
+  bool head = false;
+  for (const Json& pipeline : now.at("pipelines")) {
+    const auto objective = pipeline.find("objective");
+    if (objective == pipeline.end() || !objective->is_object()) {
+      continue;
+    }
+    if (!std::exchange(head, true)) {
+      out += fmt::format("\n{:<16}{:>12}{:>10}{:>10}{:>12}  {}\n", "objective", "p99", "met",
+                         "rows", "commit", "model: a call + each row (1 in 100 takes more)");
+    }
+    out += fmt::format(
+        "{:<16}{:>9.1f} ms{:>8.1f} %{:>10}{:>9.2f} ms", pipeline.at("name").get<std::string>(),
+        objective->at("p99_s").get<double>() * 1e3, objective->at("met").get<double>() * 100,
+        human(objective->at("chosen_rows").get<double>()),
+        objective->at("commit_p95_s").get<double>() * 1e3);
+    for (const Json& model : objective->at("models")) {
+      out += fmt::format(
+          "  {}: {:.1f} µs + {:.3f} µs (+ {:.0f} µs)", model.at("name").get<std::string>(),
+          model.at("call_fixed_s").get<double>() * 1e6, model.at("call_row_s").get<double>() * 1e6,
+          model.at("call_tail_s").get<double>() * 1e6);
+    }
+    out += '\n';
   }
   const Json& store = now.at("store");
   out += fmt::format("\nstore {}: {:.1f} MB in {} segments, {:.0f} commits/s, p99 {:.2f} ms\n",

@@ -213,6 +213,7 @@ Status make_pipeline(Agent::Parts& parts, Streams& streams, const std::string& n
                                                   {{"pipeline", name}}, telemetry::kRows);
     placed.detects.insert(placed.detects.end(), steps.context.detects.begin(),
                           steps.context.detects.end());
+    placed.detects_now = placed.detects;
     placed.troubles.insert(placed.troubles.end(), steps.context.troubles.begin(),
                            steps.context.troubles.end());
     Scoring& added = worker.add(std::make_unique<Scoring>(std::move(scoring)));
@@ -385,6 +386,8 @@ Scoring::Steps scoring_steps(const PipelineConfig& config, std::uint64_t revisio
   steps.model_digest = planned.context.model_digest;
   steps.revision = revision;
   steps.max_waiting_bytes = config.max_waiting.bytes;
+  steps.objective = planned.context.objective;
+  steps.start_cost = planned.context.start_cost;
   steps.checkpoint_every = config.checkpoint_every;
   return steps;
 }

@@ -113,6 +113,7 @@ Result<std::vector<ReloadedOption>> Agent::reload(std::unique_ptr<Plan> fresh) {
   for (PlacedPipeline& pipeline : parts_->pipelines) {
     Shown& now = shown[pipeline.name];
     pipeline.detects.insert(pipeline.detects.end(), now.detects.begin(), now.detects.end());
+    pipeline.detects_now = std::move(now.detects);
     pipeline.troubles = std::move(now.troubles);
   }
   return options;

@@ -94,6 +94,106 @@ Json describe_source(const PlacedSource& source) {
   return json;
 }
 
+// What the workers of a pipeline made of its latency objective.
+struct ObjectiveSums {
+  double seconds = 0;  // 0: there is none
+  std::uint64_t within = 0;
+  std::uint64_t late = 0;
+  double met = 1;          // of the last 10 s or so, on the worker that does worst
+  std::uint64_t rows = 0;  // of a step at most, likewise
+  double commit_s = 0;     // likewise
+};
+
+ObjectiveSums objective_of(const PlacedPipeline& pipeline) {
+  ObjectiveSums sums;
+  for (const Scoring* scoring : pipeline.scorings) {
+    const ScoringCounts& counts = scoring->counts();
+    sums.seconds = std::max(sums.seconds, static_cast<double>(counts.objective_ns.get()) * 1e-9);
+    sums.within += counts.within.get();
+    sums.late += counts.late.get();
+    if (counts.within.get() + counts.late.get() != 0) {
+      sums.met = std::min(sums.met, static_cast<double>(counts.met_ppm.get()) * 1e-6);
+    }
+    if (const std::uint64_t rows = counts.step_rows.get(); rows != 0) {
+      sums.rows = sums.rows == 0 ? rows : std::min(sums.rows, rows);
+    }
+    sums.commit_s = std::max(sums.commit_s, static_cast<double>(counts.commit_ns.get()) * 1e-9);
+  }
+  return sums;
+}
+
+// The cost of one call of each model of the pipeline, added up. Of several workers the one that
+// finds it dearest. Under Parts::changing.
+struct CallCost {
+  double fixed_s = 0;
+  double row_s = 0;
+  double tail_s = 0;
+};
+
+CallCost call_cost_of(const PlacedPipeline& pipeline, std::string_view model) {
+  CallCost cost;
+  for (const std::shared_ptr<DetectCounts>& detect : pipeline.detects_now) {
+    if (detect->model == model) {
+      cost.fixed_s = std::max(cost.fixed_s, detect->call_fixed_s.load());
+      cost.row_s = std::max(cost.row_s, detect->call_row_s.load());
+      cost.tail_s = std::max(cost.tail_s, detect->call_tail_s.load());
+    }
+  }
+  return cost;
+}
+
+std::map<std::string, std::size_t> models_of(const PlacedPipeline& pipeline) {
+  std::map<std::string, std::size_t> rows;  // of a call at most
+  for (const std::shared_ptr<DetectCounts>& detect : pipeline.detects_now) {
+    const auto [found, fresh] = rows.emplace(detect->model, detect->max_rows);
+    found->second = std::min(found->second, detect->max_rows);
+  }
+  return rows;
+}
+
+CallCost call_cost_of(const PlacedPipeline& pipeline) {
+  CallCost sum;
+  for (const auto& [model, rows] : models_of(pipeline)) {
+    const CallCost one = call_cost_of(pipeline, model);
+    sum.fixed_s += one.fixed_s;
+    sum.row_s += one.row_s;
+    sum.tail_s += one.tail_s;
+  }
+  return sum;
+}
+
+// Rows of a model call at most: what the objective leaves, and the caps of the config and models.
+std::uint64_t chosen_rows(const PlacedPipeline& pipeline) {
+  std::uint64_t rows = objective_of(pipeline).rows;
+  for (const auto& [model, most] : models_of(pipeline)) {
+    rows = rows == 0 ? most : std::min<std::uint64_t>(rows, most);
+  }
+  return rows;
+}
+
+Json describe_objective(const PlacedPipeline& pipeline) {
+  const ObjectiveSums sums = objective_of(pipeline);
+  if (sums.seconds <= 0) {
+    return nullptr;
+  }
+  Json models = Json::array();
+  for (const auto& [model, rows] : models_of(pipeline)) {
+    const CallCost cost = call_cost_of(pipeline, model);
+    models.push_back({{"name", model},
+                      {"call_fixed_s", cost.fixed_s},
+                      {"call_row_s", cost.row_s},
+                      {"call_tail_s", cost.tail_s},
+                      {"max_rows", rows}});
+  }
+  return {{"p99_s", sums.seconds},
+          {"met", sums.met},
+          {"within", sums.within},
+          {"late", sums.late},
+          {"chosen_rows", chosen_rows(pipeline)},
+          {"commit_p95_s", sums.commit_s},
+          {"models", std::move(models)}};
+}
+
 Json describe_pipeline(const PlacedPipeline& pipeline) {
   ScoringCounts total;
   std::string trouble;  // of the first worker that has one
@@ -141,6 +241,7 @@ Json describe_pipeline(const PlacedPipeline& pipeline) {
       {"rows_per_call", calls == 0 ? 0.0 : static_cast<double>(given) / static_cast<double>(calls)},
       {"latency_p50_s", latency.quantile(0.5)},
       {"latency_p99_s", latency.quantile(0.99)},
+      {"objective", describe_objective(pipeline)},
       {"trouble", trouble}};
 }
 
@@ -355,6 +456,36 @@ void register_metrics(Agent::Parts& parts) {
             return static_cast<double>(cpu_of(parts, pipeline, stage).count()) * 1e-9;
           }));
     }
+  }
+  for (const PlacedPipeline& pipeline : parts.pipelines) {
+    const auto learned = [&](std::string_view name, std::string_view help,
+                             std::function<double()> read) {
+      gauge(name, help, {{"pipeline", pipeline.name}}, [&parts, read = std::move(read)] {
+        const std::lock_guard lock(parts.changing);
+        return read();
+      });
+    };
+    learned("headwater_model_call_fixed_seconds",
+            "What a model call costs whatever its rows, as learned; of several models their sum.",
+            [&pipeline] { return call_cost_of(pipeline).fixed_s; });
+    learned("headwater_model_call_row_seconds", "What each row adds to a model call, likewise.",
+            [&pipeline] { return call_cost_of(pipeline).row_s; });
+    learned("headwater_model_call_tail_seconds",
+            "What 1 in 100 model calls takes more than that, likewise.",
+            [&pipeline] { return call_cost_of(pipeline).tail_s; });
+    learned("headwater_model_chosen_rows",
+            "Rows of a model call at most: what the objective leaves, never above max_rows.",
+            [&pipeline] { return static_cast<double>(chosen_rows(pipeline)); });
+    gauge(
+        "headwater_pipeline_objective_seconds",
+        "The latency objective, from a reading's arrival to its decision's commit; 0 without one.",
+        {{"pipeline", pipeline.name}}, [&pipeline] { return objective_of(pipeline).seconds; });
+    gauge("headwater_pipeline_objective_met_ratio",
+          "The part of the decisions of the last 10 s or so that kept to the objective.",
+          {{"pipeline", pipeline.name}}, [&pipeline] { return objective_of(pipeline).met; });
+    counter("headwater_pipeline_late_decisions_total",
+            "Decisions that were durable later than the objective says.",
+            {{"pipeline", pipeline.name}}, [&pipeline] { return objective_of(pipeline).late; });
   }
   for (const std::unique_ptr<PlacedSink>& sink : parts.sinks) {
     const DeliveryCounts* counts = &sink->counts();

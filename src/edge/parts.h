@@ -54,6 +54,7 @@ struct PlacedPipeline {
   std::vector<Scoring*> scorings;  // one per worker
   // Of every step there was since the start, so that sums never fall. Guarded by Parts::changing.
   std::vector<std::shared_ptr<DetectCounts>> detects;
+  std::vector<std::shared_ptr<DetectCounts>> detects_now;  // of the steps there are; likewise
   std::vector<std::weak_ptr<Trouble>> troubles;  // of the steps there are now; guarded likewise
 };
 

@@ -1,6 +1,7 @@
 #include "model/binding.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <utility>
@@ -49,9 +50,13 @@ bool push_windows(Binding::Plan& plan, const Batch& batch, std::uint32_t row, st
 // Scores call rows [first, first + count), in halves if the model refuses them.
 void run_rows(Binding::Plan& plan, std::size_t first, std::size_t count, Arena& arena,
               ScoreCounts& counts) {
+  const auto began = std::chrono::steady_clock::now();
   Status ran = run_call(plan, first, count);
   ++counts.calls;
   if (ran) {
+    if (plan.on_call) {
+      plan.on_call(plan.fixed_rows.value_or(count), std::chrono::steady_clock::now() - began);
+    }
     counts.not_finite += scatter_call(plan, first, count, arena);
     counts.scored += count;
     return;
@@ -67,15 +72,6 @@ void run_rows(Binding::Plan& plan, std::size_t first, std::size_t count, Arena& 
 }
 
 }  // namespace
-
-std::size_t CostCurve::rows_within(Nanos limit) const {
-  const double room = static_cast<double>(limit.count()) - fixed_ns;
-  if (room <= per_row_ns) {
-    return 1;
-  }
-  constexpr double kMost = 1e9;
-  return static_cast<std::size_t>(per_row_ns > 0 ? std::min(kMost, room / per_row_ns) : kMost);
-}
 
 Binding::Binding(std::unique_ptr<Plan> plan) : plan_(std::move(plan)) {}
 Binding::~Binding() = default;
@@ -179,6 +175,10 @@ Status Binding::score(Batch& batch, ScoreCounts* counts) {
     }
   }
   return {};
+}
+
+void Binding::on_call(std::function<void(std::size_t rows, Nanos took)> call) {
+  plan_->on_call = std::move(call);
 }
 
 bool Binding::has_state() const {

@@ -37,6 +37,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -75,7 +76,8 @@ struct BindingOptions {
   std::string anomalous_class{};
 };
 
-// Cost of a call as measured by the warm-up at create(): fixed + per_row × rows, in nanoseconds.
+// Cost of a call as the warm-up at create() measured it, a start for who learns it: fixed + per_row
+// × rows, in nanoseconds.
 struct CostCurve {
   double fixed_ns = 0;
   double per_row_ns = 0;
@@ -83,8 +85,6 @@ struct CostCurve {
   Nanos predict(std::size_t rows) const {
     return Nanos(static_cast<std::int64_t>(fixed_ns + per_row_ns * static_cast<double>(rows)));
   }
-  // The most rows whose call stays within `limit`; at least 1.
-  std::size_t rows_within(Nanos limit) const;
 };
 
 // Sums over the life of the caller's struct; score() adds to it.
@@ -125,6 +125,9 @@ class Binding {
   // (kInternal); the batch has the columns then, null. When the model refused rows, `failed` counts
   // them and last_failure() says why.
   Status score(Batch& batch, ScoreCounts* counts);
+  // Told of each model call of score() that went well: its rows, those that fill up a fixed number
+  // included, and the time inside it.
+  void on_call(std::function<void(std::size_t rows, Nanos took)> call);
   const std::string& last_failure() const;
 
   // State of window inputs, for the stage's checkpoint; nothing for models without one.

@@ -444,14 +444,11 @@ TEST(BindingCheck, NamesTheNearestFieldAndTheWrongType) {
   EXPECT_TRUE(binding->check(schema));
 }
 
-TEST(CostCurve, IsMeasuredAtLoadAndSaysHowManyRowsFit) {
+TEST(CostCurve, IsMeasuredAtLoad) {
   const auto binding = bind("anomaly", {.inputs = {{"input", kThree}}});
   EXPECT_GT(binding->cost().fixed_ns + binding->cost().per_row_ns, 0);
   const CostCurve curve{.fixed_ns = 3000, .per_row_ns = 50};
   EXPECT_EQ(curve.predict(100), Nanos(8000));
-  EXPECT_EQ(curve.rows_within(Nanos(8000)), 100U);
-  EXPECT_EQ(curve.rows_within(Nanos(10)), 1U);
-  EXPECT_GE(CostCurve{}.rows_within(Nanos(1)), 1U);
 }
 
 }  // namespace

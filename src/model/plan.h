@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -105,6 +106,7 @@ struct Binding::Plan {
   std::vector<OutputPlan> outputs;       // ascending by port
   std::vector<std::size_t> which;        // their ports
   std::string last_failure;
+  std::function<void(std::size_t rows, Nanos took)> on_call;
 
   // Scratch of score().
   std::vector<const Column*> sources;    // by field; null: the batch has no such column

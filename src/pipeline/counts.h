@@ -56,6 +56,16 @@ struct ScoringCounts {
   Count offline;   // alerts of devices that have gone; their rows are among the unscored
   Count pending_rows;  // appended, waiting for their score in memory
   Count behind_rows;   // appended, to be read back from the spool for their score
+  // The latency objective; all zero without one.
+  Count objective_ns;
+  Count within;         // decisions that were durable within it
+  Count late;           // and that were not
+  Count met_ppm;        // the part of `within` in the last 10 s or so, in millionths
+  Count step_rows;      // rows of a step at most, as chosen for it
+  Count step_fixed_ns;  // what a step costs: fixed, and a thousand rows more
+  Count step_kilorow_ns;
+  Count step_tail_ns;  // what 1 in 100 steps takes more than that
+  Count commit_ns;     // what 95 of 100 commits took at most, the worker's waking included
 };
 
 }  // namespace headwater

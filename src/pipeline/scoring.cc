@@ -23,9 +23,11 @@ constexpr std::uint64_t kOfflineIdSeed = 0x6f66666c696e65ULL;
 
 Scoring::Scoring(Parts parts)
     : parts_(std::move(parts)),
+      pace_(parts_.steps.objective, parts_.steps.start_cost),
       last_checkpoint_(io::mono_now()),
       trouble_("pipeline", parts_.name),
-      state_trouble_("state", parts_.name) {
+      state_trouble_("state", parts_.name),
+      objective_trouble_("objective", parts_.name) {
   HW_CHECK(parts_.latency != nullptr && parts_.spool != nullptr, "the owner gives both");
   HW_CHECK(parts_.steps.stages.size() == parts_.steps.stage_keys.size(), "one key per stage");
   name_stages();
@@ -68,7 +70,7 @@ void Scoring::enqueue(Batch batch, std::uint16_t stream, BatchPool& pool) {
   }
   waiting_rows_ += rows;
   waiting_bytes_ += bytes;
-  waiting_.push_back({std::move(batch), stream, rows, bytes});
+  waiting_.push_back({std::move(batch), stream, rows, 0, bytes});
   counts_.pending_rows.set(waiting_rows_);
   if (planted(Bug::kDecidedEarly)) {
     transaction_.cursor(cursor_name(), Lane::kReadings, kAllStreams, last_appended_);
@@ -88,12 +90,7 @@ bool Scoring::step(BatchPool& pool) {
   bool more = false;
   bool ran = false;
   if (!waiting_.empty()) {
-    Waiting next = std::move(waiting_.front());
-    waiting_.pop_front();
-    waiting_rows_ -= next.rows;
-    waiting_bytes_ -= next.bytes;
-    counts_.pending_rows.set(waiting_rows_);
-    run(std::move(next.batch), next.stream, pool);
+    run_waiting(pool);
     ran = true;
     more = !waiting_.empty() || behind();
   } else if (behind()) {
@@ -120,6 +117,17 @@ bool Scoring::step(BatchPool& pool) {
     trouble_.clear();
   }
   return more;
+}
+
+// Columns of rows that were stored with device and time.
+void Scoring::decode_again(Batch& batch, std::uint16_t stream) {
+  std::vector<Undecoded> failed;
+  std::uint64_t unfit = 0;
+  const std::vector<std::uint32_t> aside = set_departures_aside(batch);
+  if (Status decoded = decoders_[stream]->decode(batch, failed, unfit); !decoded) {
+    complain(decoded.error().text());
+  }
+  take_departures_back(batch, aside);
 }
 
 // True: reader_->row() is the next stored row. Gaps are passed by: they are told by the spool's own
@@ -153,8 +161,8 @@ bool Scoring::read_back(Batch& batch, std::uint16_t& stream) {
   }
   std::uint64_t last = 0;
   bool more = true;
-  for (std::size_t looks = parts_.replay_rows * kLooksPerRow;
-       looks != 0 && batch.rows() < parts_.replay_rows; --looks) {
+  const std::size_t most = std::min(parts_.replay_rows, pace_.rows(pace_.objective()));
+  for (std::size_t looks = most * kLooksPerRow; looks != 0 && batch.rows() < most; --looks) {
     const Result<bool> found = next_stored();
     more = found && *found;
     if (!found) {
@@ -191,14 +199,8 @@ bool Scoring::read_back(Batch& batch, std::uint16_t& stream) {
   if (batch.rows() == 0) {
     return more;
   }
-  std::vector<Undecoded> failed;
-  std::uint64_t unfit = 0;
   timer_.enter(CpuStage::kDecode);
-  const std::vector<std::uint32_t> aside = set_departures_aside(batch);
-  if (Status decoded = decoders_[stream]->decode(batch, failed, unfit); !decoded) {
-    complain(decoded.error().text());
-  }
-  take_departures_back(batch, aside);
+  decode_again(batch, stream);
   return more;
 }
 
@@ -234,7 +236,10 @@ void Scoring::run(Batch batch, std::uint16_t stream, BatchPool& pool) {
     pool.give(std::move(batch));
     return;
   }
-  const bool replayed = (batch.row(batch.selection().front()).flags & kRowReplayed) != 0;
+  const MonoTime began = io::mono_now();
+  const Row& first = batch.row(batch.selection().front());
+  const bool replayed = (first.flags & kRowReplayed) != 0;
+  const MonoTime arrived = first.arrived;
   const std::vector<std::uint32_t> gone = set_departures_aside(batch);
   std::vector<Alert> offline = departures(batch, gone);
   done_ = std::move(batch);
@@ -255,6 +260,7 @@ void Scoring::run(Batch batch, std::uint16_t stream, BatchPool& pool) {
   through_ = sequences_.back();
   if (sequences_.back() > decided_) {
     record(done_, stream);
+    expect_commit(arrived, replayed);
     for (const Observer& observer : observers_) {
       observer(done_, alerts_);
     }
@@ -268,6 +274,7 @@ void Scoring::run(Batch batch, std::uint16_t stream, BatchPool& pool) {
   }
   pool.give(std::move(done_));
   done_ = Batch();
+  measure(sequences_.size(), io::mono_now() - began);
 }
 
 std::vector<Alert> Scoring::departures(const Batch& batch,
@@ -335,6 +342,11 @@ void Scoring::record(const Batch& batch, std::uint16_t stream) {
   std::uint64_t scored = 0;
   std::size_t at = 0;
   const MonoTime now = io::mono_now();
+  MonoTime arrived{};  // of the last rows, not in the histogram yet
+  std::uint64_t same = 0;
+  const auto put_latency = [&] {
+    parts_.latency->record(static_cast<double>((now - arrived).count()) * 1e-9, same);
+  };
   for (const std::uint32_t index : batch.selection()) {
     const Row& row = batch.row(index);
     while (at + 1 < rows && sequences_[at] < row.sequence) {
@@ -347,7 +359,17 @@ void Scoring::record(const Batch& batch, std::uint16_t stream) {
       scores_[at] = score->as_double(index);
       scored += std::isnan(scores_[at]) ? 0 : 1;
     }
-    parts_.latency->record(static_cast<double>((now - row.arrived).count()) * 1e-9);
+    if (row.arrived != arrived) {
+      if (same != 0) {
+        put_latency();
+      }
+      arrived = row.arrived;
+      same = 0;
+    }
+    ++same;
+  }
+  if (same != 0) {
+    put_latency();
   }
   counts_.scored.add(scored);
   counts_.unscored.add(rows - scored);
@@ -477,12 +499,16 @@ bool Scoring::empty_outbox() {
     transaction_ = std::move(outbox_.front());  // its buffers
     outbox_.pop_front();
   }
+  for (auto it = undurable_.rbegin(); it != undurable_.rend() && it->ticket == 0; ++it) {
+    it->ticket = last_ticket_;
+  }
   return true;
 }
 
 std::string Scoring::trouble() const {
   std::string text = trouble_.text();
-  return text.empty() ? state_trouble_.text() : text;
+  text = text.empty() ? state_trouble_.text() : std::move(text);
+  return text.empty() ? objective_trouble_.text() : text;
 }
 
 bool Scoring::idle() const {

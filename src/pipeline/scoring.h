@@ -12,6 +12,10 @@
 // frame that holds the state. At start the rows behind the lower one go through the stages again,
 // and those behind `decided` are recorded.
 //
+// A step takes no more rows than a latency objective allows (pace.h). A batch that is larger is
+// cut: rows are copied out and decoded again, as when they are read back, because the steps replace
+// columns.
+//
 // A row that tells of a device that has gone (kRowOffline) passes the stages by and is an alert of
 // the event "offline", in its place among the alerts. Its id comes from the row's identity.
 #pragma once
@@ -31,6 +35,7 @@
 #include "pipeline/batch_pool.h"
 #include "pipeline/counts.h"
 #include "pipeline/decode.h"
+#include "pipeline/pace.h"
 #include "pipeline/stage.h"
 #include "pipeline/stage_clock.h"
 #include "pipeline/trouble.h"
@@ -51,6 +56,8 @@ class Scoring final : private Outputs {
     std::string model_digest;
     std::uint64_t revision = 0;  // of the config
     std::size_t max_waiting_bytes = 32U << 20;
+    Nanos objective{};    // from arrival to the decision's commit; 0: none
+    CostLine start_cost;  // of a step, as far as it was measured when the steps were made
     Nanos checkpoint_every = std::chrono::seconds(30);
   };
   struct Parts {
@@ -103,6 +110,9 @@ class Scoring final : private Outputs {
 
   void tick(WallTime now);
 
+  // Everything up to `upto` is durable: how old decisions were by then.
+  void on_commit(Ticket upto);
+
   // Nothing waits: not in memory, not behind, not for its commit.
   bool idle() const;
   // Writes the state of the stages now, or as soon as the spool takes the decisions before it.
@@ -133,6 +143,11 @@ class Scoring final : private Outputs {
   void add_stored(Batch& batch);
   Result<bool> next_stored();
   void run(Batch batch, std::uint16_t stream, BatchPool& pool);
+  void run_waiting(BatchPool& pool);
+  void decode_again(Batch& batch, std::uint16_t stream);
+  void measure(std::size_t rows, Nanos took);
+  void expect_commit(MonoTime arrived, bool replayed);
+  void judge_objective();
   bool run_stages();
   void name_stages();
   std::vector<Alert> departures(const Batch& batch, std::span<const std::uint32_t> rows) const;
@@ -164,7 +179,8 @@ class Scoring final : private Outputs {
   struct Waiting {
     Batch batch;
     std::uint16_t stream = 0;
-    std::size_t rows = 0;
+    std::size_t rows = 0;   // that wait yet
+    std::size_t taken = 0;  // of its selection, before them
     std::size_t bytes = 0;
   };
   std::deque<Waiting> waiting_;
@@ -193,6 +209,18 @@ class Scoring final : private Outputs {
   Transaction transaction_;         // the frame that is being built
   std::deque<Transaction> outbox_;  // frames that the spool has not taken, in order
   Ticket last_ticket_ = 0;
+
+  Pace pace_;
+  // Decisions whose commit is not known yet, a step each.
+  struct Decided {
+    Ticket ticket = 0;  // 0: not submitted yet
+    MonoTime arrived;
+    MonoTime at;
+    std::uint64_t rows = 0;
+    bool late = false;  // whatever the age: they were let go from memory on their way
+  };
+  std::deque<Decided> undurable_;
+  bool told_out_of_reach_ = false;
   std::size_t holds_ = 0;
   bool checkpoint_due_ = false;
   MonoTime last_checkpoint_;
@@ -202,6 +230,7 @@ class Scoring final : private Outputs {
   bool complained_ = false;               // since the last step began
   Trouble trouble_;
   Trouble state_trouble_;
+  Trouble objective_trouble_;
 };
 
 }  // namespace headwater

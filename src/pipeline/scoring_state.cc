@@ -40,6 +40,8 @@ Status Scoring::restore() {
   }
   find_stale_state();
   keep_rows(true);
+  counts_.objective_ns.set(static_cast<std::uint64_t>(parts_.steps.objective.count()));
+  judge_objective();
   last_appended_ = spool.stats().lanes[index_of(Lane::kReadings)].next_sequence - 1;
   first_own_ = last_appended_ + 1;
   const std::uint64_t from = std::min(decided_, through_) + 1;
@@ -121,6 +123,9 @@ Scoring::Steps Scoring::replace(Steps steps) {
   }
   std::swap(parts_.steps, steps);
   name_stages();
+  pace_ = Pace(parts_.steps.objective, parts_.steps.start_cost);
+  counts_.objective_ns.set(static_cast<std::uint64_t>(parts_.steps.objective.count()));
+  judge_objective();
   find_stale_state();
   save_state();
   return steps;

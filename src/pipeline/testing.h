@@ -448,6 +448,8 @@ class Rig {
     parts.spool = spool.get();
     parts.latency = &latency;
     parts.steps.checkpoint_every = checkpoint_every;
+    parts.steps.objective = objective;
+    parts.steps.start_cost = start_cost;
     parts.max_waiting_rows = max_waiting_rows;
     parts.replay_rows = replay_rows;
     parts.offline_json = [](const Row& row, std::string_view) {
@@ -495,6 +497,7 @@ class Rig {
       }
     }
     intake->on_commit(spool->committed());
+    scoring->on_commit(spool->committed());
     return true;
   }
   void pump() { intake->pump(pool); }
@@ -553,6 +556,8 @@ class Rig {
   std::size_t max_waiting_rows = 65'536;
   std::size_t replay_rows = 1024;
   Nanos checkpoint_every = std::chrono::hours(1);
+  Nanos objective{};
+  CostLine start_cost;
 
   telemetry::Histogram latency;
   BatchPool pool;

@@ -117,6 +117,9 @@ void Worker::on_commit() {
   for (const std::unique_ptr<Intake>& intake : intakes_) {
     intake->on_commit(upto);
   }
+  for (const std::unique_ptr<Scoring>& scoring : scorings_) {
+    scoring->on_commit(upto);
+  }
   clock_.leave();
 }
 

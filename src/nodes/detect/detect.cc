@@ -6,6 +6,7 @@
 #include "base/strings.h"
 #include "model/binding.h"
 #include "nodes/expression.h"
+#include "pipeline/cost_learner.h"
 #include "pipeline/state_blob.h"
 
 namespace headwater {
@@ -16,7 +17,12 @@ constexpr std::string_view kStateKey = "history";
 class Detect final : public Stage {
  public:
   Detect(std::unique_ptr<model::Binding> binding, std::shared_ptr<DetectCounts> counts)
-      : binding_(std::move(binding)), counts_(std::move(counts)) {}
+      : binding_(std::move(binding)),
+        counts_(std::move(counts)),
+        cost_({binding_->cost().fixed_ns, binding_->cost().per_row_ns}) {
+    tell_cost();
+    binding_->on_call([this](std::size_t rows, Nanos took) { cost_.add(rows, took); });
+  }
 
   Status process(Batch batch, Outputs& out) override {
     model::ScoreCounts counts;
@@ -27,6 +33,9 @@ class Detect final : public Stage {
     counts_->missing.fetch_add(counts.missing, kRelaxed);
     counts_->warming.fetch_add(counts.warming, kRelaxed);
     counts_->failed.fetch_add(counts.failed, kRelaxed);
+    if (counts.calls != 0) {
+      tell_cost();
+    }
     HW_TRY(out.emit(std::move(batch)));
     if (counts.failed != 0) {
       return Error::invalid("the model refused {} rows: {}", counts.failed,
@@ -45,8 +54,16 @@ class Detect final : public Stage {
   }
 
  private:
+  void tell_cost() {
+    constexpr auto kRelaxed = std::memory_order_relaxed;
+    counts_->call_fixed_s.store(cost_.curve().fixed_ns * 1e-9, kRelaxed);
+    counts_->call_row_s.store(cost_.curve().row_ns * 1e-9, kRelaxed);
+    counts_->call_tail_s.store(cost_.tail_ns() * 1e-9, kRelaxed);
+  }
+
   std::unique_ptr<model::Binding> binding_;
   std::shared_ptr<DetectCounts> counts_;
+  CostLearner cost_;
 };
 
 }  // namespace
@@ -71,17 +88,6 @@ std::unique_ptr<Stage> make_detect(const DetectOptions& options, const config::N
     }
     return nullptr;
   }
-  // A model that is slow per row gets fewer rows per call, so that one call stays within the
-  // objective.
-  const std::size_t rows = std::min(
-      options.max_rows, (*binding)->cost().rows_within(Nanos(options.objective.p99.count() / 2)));
-  if (rows < (*binding)->rows_per_call()) {
-    binding = context.bind(options.model, rows);
-    if (!binding) {
-      diagnostics.error(name, binding.error().text());
-      return nullptr;
-    }
-  }
   // A field of unknown type is learned from messages, as a number most likely; a known one must
   // fit.
   Schema inputs;
@@ -95,6 +101,15 @@ std::unique_ptr<Stage> make_detect(const DetectOptions& options, const config::N
   }
   auto counts = std::make_shared<DetectCounts>();
   counts->model = options.model;
+  counts->max_rows = (*binding)->rows_per_call();
+  context.objective = context.objective == Nanos{0}
+                          ? options.objective.p99
+                          : std::min(context.objective, Nanos(options.objective.p99));
+  // Rows beyond max_rows are further calls: their fixed part is one of each row.
+  context.start_cost.fixed_ns += (*binding)->cost().fixed_ns;
+  context.start_cost.row_ns +=
+      (*binding)->cost().per_row_ns +
+      (*binding)->cost().fixed_ns / static_cast<double>((*binding)->rows_per_call());
   context.detects.push_back(counts);
   context.model_name = options.model;
   context.model_digest = (*binding)->model().digest();

@@ -18,11 +18,13 @@ struct ObjectiveOptions {
 
 template <>
 inline constexpr auto config::kSchema<ObjectiveOptions> = config::schema<ObjectiveOptions>(
-    "objective", "The latency a decision should have.",
+    "objective", "The latency that decisions should keep to.",
     config::field(&ObjectiveOptions::p99,
                   {.name = "p99",
-                   .doc = "Model calls are kept so small that one fits in half of this time, by "
-                          "the cost measured at start.",
+                   .doc = "99 of 100 decisions are to be durable this long after their reading "
+                          "arrived. Nothing waits for a batch to fill; the cost of the model is "
+                          "learned while it runs, and no batch is so large that the rows behind it "
+                          "would be late. The tightest of several detect steps holds.",
                    .min = std::chrono::microseconds(100)}));
 
 struct DetectOptions {

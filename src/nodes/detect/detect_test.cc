@@ -67,11 +67,39 @@ TEST_F(Detect, LeavesWhatDecideNeeds) {
   EXPECT_EQ(context.detects.size(), 1U);
 }
 
-TEST_F(Detect, ATightObjectiveMakesCallsSmaller) {
-  ASSERT_NE(make("{model: anomaly, max_rows: 65536, objective: {p99: 100us}}"), nullptr) << errors;
-  ASSERT_EQ(rows_asked.size(), 2U);
-  EXPECT_EQ(rows_asked[0], 65536U);
-  EXPECT_LT(rows_asked[1], 65536U);
+TEST_F(Detect, LeavesTheTightestObjectiveAndWhatItsCallsCost) {
+  ASSERT_NE(make("{model: anomaly, max_rows: 64}"), nullptr) << errors;
+  EXPECT_EQ(context.objective, std::chrono::milliseconds(20)) << "without a word";
+  const CostLine one = context.start_cost;
+  EXPECT_GT(one.at(64), 0);
+  ASSERT_NE(make("{model: anomaly, objective: {p99: 5ms}}"), nullptr) << errors;
+  EXPECT_EQ(context.objective, std::chrono::milliseconds(5));
+  EXPECT_GT(context.start_cost.at(64), one.at(64)) << "one call of each";
+  ASSERT_NE(make("{model: anomaly, objective: {p99: 50ms}}"), nullptr) << errors;
+  EXPECT_EQ(context.objective, std::chrono::milliseconds(5));
+  EXPECT_THAT(rows_asked, ElementsAre(64U, 512U, 512U)) << "max_rows stays a cap";
+}
+
+TEST_F(Detect, LearnsWhatACallCosts) {
+  const auto stage = make("{model: anomaly, max_rows: 128}");
+  ASSERT_NE(stage, nullptr) << errors;
+  EXPECT_EQ(context.detects[0]->max_rows, 128U);
+  EXPECT_GT(context.detects[0]->call_fixed_s + context.detects[0]->call_row_s, 0);
+  context.detects[0]->call_row_s = -1;
+  Collected out;
+  Batch batch;
+  for (std::size_t i = 0; i < 300; ++i) {
+    batch.add_row({});
+  }
+  for (const char* field : {"temperature", "pressure", "vibration"}) {
+    Column& column = batch.add_column(field, Type::kFloat64);
+    for (std::size_t row = 0; row < batch.rows(); ++row) {
+      column.set(row, 1.0);
+    }
+  }
+  ASSERT_TRUE(stage->process(std::move(batch), out).ok());
+  EXPECT_EQ(context.detects[0]->calls.load(), 3U);
+  EXPECT_GE(context.detects[0]->call_row_s, 0) << "told anew";
 }
 
 TEST_F(Detect, GivesTheScoresThatTheModelsAuthorsRecorded) {
