@@ -148,6 +148,10 @@ def models():
         metadata={"headwater.fields": "temperature, pressure, vibration", "headwater.name": "press", "units": "C,bar,g"})
     yield "linear_unshaped", model(
         [node("MatMul", ["x", "w"], ["y"])], [tensor("x", FLOAT, None)], [tensor("y", FLOAT, None)], [WEIGHTS_3])
+    # Nine fields: more than are gathered at once. The bits of the score say which were 1.
+    yield "wide", model(
+        [node("MatMul", ["x", "w"], ["y"])], [tensor("x", FLOAT, ["N", 9])], [tensor("y", FLOAT, ["N", 1])],
+        [constant("w", FLOAT, [9, 1], [float(1 << i) for i in range(9)])])
     yield "one_row", model(
         [node("Mul", ["x", "w"], ["m"]), node("ReduceSum", ["m"], ["y"], axes=[0], keepdims=1)],
         [tensor("x", FLOAT, [3])], [tensor("y", FLOAT, [1])], [constant("w", FLOAT, [3], [1.0, 10.0, 100.0])])

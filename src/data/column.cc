@@ -61,7 +61,13 @@ std::size_t Column::null_count() const {
 }
 
 bool Column::all_valid() const {
-  return null_count() == 0;
+  const std::size_t words = rows_ / 64;
+  for (std::size_t i = 0; i < words; ++i) {
+    if (bits_[i] != ~std::uint64_t{0}) {
+      return false;
+    }
+  }
+  return rows_ % 64 == 0 || bits_[words] == (std::uint64_t{1} << (rows_ % 64)) - 1;
 }
 
 double Column::as_double(std::size_t row) const {

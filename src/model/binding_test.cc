@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <memory>
@@ -69,6 +70,122 @@ TEST(Binding, PutsFieldsInTheirOrderAndScoresInOneCall) {
   EXPECT_EQ(counts.calls, 1U);
   EXPECT_THAT(binding->fields(), ElementsAre("a", "b", "c"));
   EXPECT_EQ(binding->columns()[0].type, Type::kFloat32);
+}
+
+// Nine fields by 200 rows; bit i of the score is field i, which is 1 where row % (i + 2) is 0.
+class Wide : public testing::Test {
+ protected:
+  static constexpr std::size_t kRows = 200;
+  Wide() : batch(kRows) {
+    for (std::size_t i = 0; i < 9; ++i) {
+      fields.push_back(fmt::format("f{}", i));
+      std::vector<std::optional<double>> values;
+      for (std::size_t row = 0; row < kRows; ++row) {
+        values.push_back(row % (i + 2) == 0 ? 1.0 : 0.0);
+      }
+      batch.numbers(fields.back(), values);
+    }
+  }
+  static double expected(std::size_t row) {
+    double sum = 0;
+    for (std::size_t i = 0; i < 9; ++i) {
+      sum += row % (i + 2) == 0 ? static_cast<double>(1U << i) : 0;
+    }
+    return sum;
+  }
+  // `missing` rows have no score, all others the right one.
+  void expect_scores(const std::vector<std::size_t>& missing) {
+    const std::vector<double> scores = batch.values("score");
+    for (std::size_t row = 0; row < kRows; ++row) {
+      if (std::find(missing.begin(), missing.end(), row) != missing.end()) {
+        EXPECT_TRUE(std::isnan(scores[row])) << row;
+      } else {
+        EXPECT_EQ(scores[row], expected(row)) << row;
+      }
+    }
+  }
+
+  TestBatch batch;
+  std::vector<std::string> fields;
+};
+
+TEST_F(Wide, EachFieldGoesToItsPlace) {
+  for (const std::size_t max_rows : {1U, 7U, 64U, 512U}) {
+    const auto binding = bind("wide", {.inputs = {{"x", fields}}, .max_rows = max_rows});
+    EXPECT_EQ(score(*binding, batch).scored, kRows);
+    expect_scores({});
+  }
+}
+
+TEST_F(Wide, ANanInAnyColumnOfAnyCallIsFoundAndOnlyItsRowGoesWithout) {
+  const auto binding = bind("wide", {.inputs = {{"x", fields}}, .max_rows = 64});
+  batch->find("f1")->values<double>()[70] = kNan;   // of the second call, among four fields
+  batch->find("f8")->values<double>()[130] = kNan;  // of the third, in the odd one out
+  batch->find("f8")->values<double>()[199] = kNan;
+  const ScoreCounts counts = score(*binding, batch);
+  EXPECT_EQ(counts.missing, 3U);
+  EXPECT_EQ(counts.scored, kRows - 3);
+  EXPECT_EQ(counts.calls, 4U);
+  expect_scores({70, 130, 199});
+}
+
+TEST_F(Wide, RowsThatAreNotSelectedKeepNoScoreAndTheirNanIsNobodysMatter) {
+  const auto binding = bind("wide", {.inputs = {{"x", fields}}});
+  std::vector<std::size_t> missing;
+  std::vector<std::uint32_t> selected;
+  for (std::uint32_t row = 0; row < kRows; ++row) {
+    if (row % 3 == 0 || (row > 90 && row < 160)) {
+      selected.push_back(row);
+    } else {
+      missing.push_back(row);
+      batch->find("f2")->values<double>()[row] = kNan;
+    }
+  }
+  batch->select(selected);
+  EXPECT_EQ(score(*binding, batch).scored, selected.size());
+  expect_scores(missing);
+}
+
+TEST_F(Wide, ColumnsOfOtherTypesPlacesAndWithNullsGoTheSameWay) {
+  const auto binding = bind("wide", {.inputs = {{"x", fields}}});
+  score(*binding, batch);
+  TestBatch other(kRows);
+  other.numbers("extra", {});
+  for (std::size_t i = 9; i-- > 0;) {  // in another order, of three types
+    std::vector<std::optional<double>> numbers;
+    std::vector<std::optional<float>> floats;
+    std::vector<std::optional<std::int64_t>> whole;
+    for (std::size_t row = 0; row < kRows; ++row) {
+      const bool one = row % (i + 2) == 0;
+      numbers.push_back(one ? 1.0 : 0.0);
+      floats.push_back(one ? 1.0F : 0.0F);
+      whole.push_back(one ? 1 : 0);
+    }
+    if (i % 3 == 0) {
+      other.numbers(fields[i], numbers);
+    } else if (i % 3 == 1) {
+      other.floats(fields[i], floats);
+    } else {
+      whole[20] = std::nullopt;
+      other.integers(fields[i], whole);
+    }
+  }
+  EXPECT_EQ(score(*binding, other).missing, 1U);
+  const std::vector<double> scores = other.values("score");
+  for (std::size_t row = 0; row < kRows; ++row) {
+    EXPECT_TRUE(row == 20 ? std::isnan(scores[row]) : scores[row] == expected(row)) << row;
+  }
+}
+
+TEST_F(Wide, TellsOfEachCall) {
+  const auto binding = bind("wide", {.inputs = {{"x", fields}}, .max_rows = 64});
+  std::vector<std::size_t> calls;
+  binding->on_call([&](std::size_t rows, Nanos took) {
+    calls.push_back(rows);
+    EXPECT_GT(took.count(), 0);
+  });
+  score(*binding, batch);
+  EXPECT_THAT(calls, ElementsAre(64U, 64U, 64U, 8U));
 }
 
 TEST(Binding, TakesTheFieldsFromTheModelsMetadata) {

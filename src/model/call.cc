@@ -85,7 +85,7 @@ Status run_call(Binding::Plan& plan, std::size_t first, std::size_t count) {
 
 std::size_t scatter_call(Binding::Plan& plan, std::size_t first, std::size_t count, Arena& arena) {
   plan.not_finite.assign(count, 0);
-  const std::span rows = std::span(plan.call).subspan(first, count);
+  const std::span rows = plan.call.subspan(first, count);
   for (std::size_t i = 0; i < plan.column_plans.size(); ++i) {
     const ColumnPlan& column = plan.column_plans[i];
     if (column.error) {

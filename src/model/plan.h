@@ -90,6 +90,7 @@ struct FieldUse {
   bool whole = false;        // by int64 or int32: must be finite and in range
   bool narrow = false;       // by int32
   bool nan_allowed = false;  // missing becomes NaN
+  bool shows_nan = false;    // by a tensor of floats, and neither whole nor nan_allowed
 };
 
 struct Binding::Plan {
@@ -111,9 +112,14 @@ struct Binding::Plan {
   // Scratch of score().
   std::vector<const Column*> sources;    // by field; null: the batch has no such column
   std::vector<Column*> targets;          // by column
+  std::vector<std::size_t> places;       // by field: where its column was in the last batch
+  std::vector<std::uint8_t> whole;       // by field: no null among its values
+  std::vector<std::uint8_t> unmarked;    // by field: NaN are looked for in the tensor
   std::vector<std::uint8_t> missing;     // by row of the batch
-  std::vector<std::uint32_t> ready;      // rows that can be scored
-  std::vector<std::uint32_t> call;       // rows of one call
+  std::vector<std::uint32_t> ready;      // rows that can be scored, where not all can
+  std::vector<std::uint32_t> kept;       // what `ready` becomes
+  std::vector<std::uint32_t> full;       // of window inputs: rows of one call
+  std::span<const std::uint32_t> call;   // rows of one call
   std::vector<std::uint8_t> not_finite;  // by row of the call
   std::vector<double> values;            // one row of a window input
   std::vector<double> window;
@@ -124,12 +130,22 @@ struct Binding::Plan {
 // True if a column of `from` can fill a tensor of `to`.
 bool convertible(Type from, ElementType to);
 
-// Marks the rows of the batch (not only selected ones) whose `source` cannot be used.
-void mark_missing(const Column* source, const FieldUse& use, std::span<std::uint8_t> missing);
+// Whether a NaN is among these elements; never in a buffer of another type than floats.
+bool has_nan(Buffer& buffer, std::size_t first, std::size_t count);
+
+// Marks the rows of the batch (not only selected ones) whose `source` cannot be used. False: there
+// is none, and nothing was marked.
+bool mark_missing(const Column* source, const FieldUse& use, std::span<std::uint8_t> missing);
 
 // Writes source[rows[i]] to element i × stride + offset of `to`, as its type; NaN where null.
-void gather(const Column* source, std::span<const std::uint32_t> rows, Buffer& to,
+// `whole`: the column has no null.
+void gather(const Column* source, bool whole, std::span<const std::uint32_t> rows, Buffer& to,
             std::size_t stride, std::size_t offset);
+
+// The same for four columns without nulls at once, to the elements from `offset` on. False: not for
+// these types and rows; nothing was written.
+bool gather_four(std::span<const Column* const, 4> sources, std::span<const std::uint32_t> rows,
+                 Buffer& to, std::size_t stride, std::size_t offset);
 
 // Writes element i × stride + offset of `from` to row rows[i]. Values that are not finite become
 // null and set flags[i]. Strings are copied into `arena`.

@@ -530,6 +530,16 @@ Status resolve(Binding::Plan& plan) {
     }
   }
   plan.sources.resize(plan.fields.size());
+  plan.places.resize(plan.fields.size());
+  plan.whole.resize(plan.fields.size());
+  plan.unmarked.resize(plan.fields.size());
+  for (const InputPlan& input : plan.inputs) {
+    for (const std::size_t field : input.fields) {
+      FieldUse& use = plan.uses[field];
+      use.shows_nan |= !use.whole && !use.nan_allowed && !use.text &&
+                       (input.type == ElementType::kFloat32 || input.type == ElementType::kFloat64);
+    }
+  }
   plan.targets.resize(plan.columns.size());
   return {};
 }
