@@ -387,6 +387,7 @@ Scoring::Steps scoring_steps(const PipelineConfig& config, std::uint64_t revisio
   steps.revision = revision;
   steps.max_waiting_bytes = config.max_waiting.bytes;
   steps.objective = planned.context.objective;
+  steps.weight = config.weight;
   steps.start_cost = planned.context.start_cost;
   steps.checkpoint_every = config.checkpoint_every;
   return steps;

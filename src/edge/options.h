@@ -35,6 +35,7 @@ struct PipelineConfig {
   std::string readings = "store";
   config::Duration checkpoint_every = std::chrono::seconds(30);
   config::ByteSize max_waiting{32U << 20};
+  double weight = 1;
 };
 
 enum class Durability : std::uint8_t { kCommit, kInterval, kMemory };
@@ -194,7 +195,14 @@ inline constexpr auto kSchema<PipelineConfig> = schema<PipelineConfig>(
                   "the store.",
            .min = ByteSize{1U << 16},
            .live = true,
-           .audience = Audience::kTuning}));
+           .audience = Audience::kTuning}),
+    field(&PipelineConfig::weight,
+          {.name = "weight",
+           .doc = "Share of the CPU time of scoring, against the other pipelines, while several of "
+                  "them have more to do than there is time for.",
+           .min = 0.01,
+           .max = 1000,
+           .live = true}));
 
 template <>
 inline constexpr auto kEnumNames<Durability> =

@@ -57,6 +57,7 @@ class Scoring final : private Outputs {
     std::uint64_t revision = 0;  // of the config
     std::size_t max_waiting_bytes = 32U << 20;
     Nanos objective{};    // from arrival to the decision's commit; 0: none
+    double weight = 1;    // of the worker's CPU time, against its other pipelines
     CostLine start_cost;  // of a step, as far as it was measured when the steps were made
     Nanos checkpoint_every = std::chrono::seconds(30);
   };
@@ -125,6 +126,7 @@ class Scoring final : private Outputs {
   const telemetry::Histogram& latency() const { return *parts_.latency; }
   const std::string& name() const { return parts_.name; }
   const std::string& pipeline() const { return parts_.pipeline; }
+  double weight() const { return parts_.steps.weight; }
   // Readings with a lower sequence were stored by an earlier process.
   std::uint64_t first_own() const { return first_own_; }
   // Where steps leave scores. The worker's thread.

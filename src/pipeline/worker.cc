@@ -1,6 +1,7 @@
 #include "pipeline/worker.h"
 
 #include <pthread.h>
+#include <time.h>
 
 #include <algorithm>
 #include <future>
@@ -14,6 +15,14 @@ namespace {
 
 constexpr Nanos kTickEvery = std::chrono::seconds(1);
 constexpr Nanos kDrainCheckEvery = std::chrono::milliseconds(20);
+// Of scoring before sources are asked again, if several pipelines have rows.
+constexpr Nanos kScoreFor = std::chrono::milliseconds(2);
+
+Nanos thread_cpu() {
+  timespec used{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+  return std::chrono::seconds(used.tv_sec) + Nanos(used.tv_nsec);
+}
 
 }  // namespace
 
@@ -27,6 +36,7 @@ Worker::~Worker() {
 Scoring& Worker::add(std::unique_ptr<Scoring> scoring) {
   scorings_.push_back(std::move(scoring));
   scorings_.back()->measure(clock_);
+  shares_.add();
   return *scorings_.back();
 }
 
@@ -80,9 +90,7 @@ bool Worker::round() {
   for (const std::unique_ptr<Intake>& intake : intakes_) {
     more |= intake->pump(pool_);
   }
-  for (const std::unique_ptr<Scoring>& scoring : scorings_) {
-    more |= scoring->step(pool_);
-  }
+  more |= score();
   if (!deliveries_.empty() || !early_.empty()) {
     clock_.enter(clock_.own(), CpuStage::kDeliver);
   }
@@ -97,6 +105,24 @@ bool Worker::round() {
     finished_.store(true, std::memory_order_release);
   }
   return more;
+}
+
+// True if there is more to do now.
+bool Worker::score() {
+  if (scorings_.size() == 1) {
+    return scorings_.front()->step(pool_);
+  }
+  const MonoTime until = io::mono_now() + kScoreFor;
+  shares_.begin();
+  while (const auto who = shares_.next()) {
+    const Nanos before = thread_cpu();
+    const bool more = scorings_[*who]->step(pool_);
+    shares_.used(*who, thread_cpu() - before, scorings_[*who]->weight(), more);
+    if (io::mono_now() >= until) {
+      return shares_.next().has_value();
+    }
+  }
+  return false;
 }
 
 void Worker::committed(Ticket upto) {

@@ -1,8 +1,9 @@
 // Worker: one thread that owns partitions end to end: sources, decode, append, score, acknowledge.
 //
-// A round of its loop: read what arrived → decode, filter → hand to the spool's flusher → one model
-// call for what has arrived → decisions → hand to the flusher. The flusher wakes it when a group is
-// on disk, and it acknowledges. So nodes hold no locks.
+// A round of its loop: read what arrived → decode, filter → hand to the spool's flusher → score
+// what has arrived → decisions → hand to the flusher. Where several pipelines have rows to score
+// they take turns by weight (shares.h), a step each, and after some 2 ms the sources are asked
+// again. The flusher wakes it when a group is on disk, and it acknowledges. So nodes hold no locks.
 //
 // Thread rule: built and configured on one thread, then start(); afterwards everything runs on the
 // worker's own thread but what is marked "any thread".
@@ -21,6 +22,7 @@
 #include "pipeline/delivery.h"
 #include "pipeline/intake.h"
 #include "pipeline/scoring.h"
+#include "pipeline/shares.h"
 #include "pipeline/sink.h"
 #include "pipeline/stage_clock.h"
 #include "store/spool.h"
@@ -86,6 +88,7 @@ class Worker {
   };
 
   bool round();
+  bool score();
   void on_commit();
   bool ended() const;
   bool taken_is_done() const;
@@ -100,6 +103,7 @@ class Worker {
   BatchPool pool_;
   StageClock clock_;
   std::vector<std::unique_ptr<Scoring>> scorings_;
+  Shares shares_;  // of scorings_
   std::vector<std::unique_ptr<Intake>> intakes_;
   std::vector<NamedSink> sinks_;
   std::vector<std::unique_ptr<Delivery>> deliveries_;
