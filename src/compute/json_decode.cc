@@ -11,7 +11,6 @@ namespace headwater {
 namespace {
 
 constexpr std::size_t kMaxDepth = 256;  // the walk recurses
-constexpr std::size_t kShapes = 8;
 // A source whose messages never repeat a shape should not pay for learning each: after so many
 // misses in a row only every kLearnEvery-th message is learned.
 constexpr std::size_t kPatience = 64;
@@ -27,7 +26,8 @@ class JsonDecoder::Worker final : public JsonFields {
         schema_(options_.schema),
         declared_(schema_.size()),
         mismatches_(schema_.size()),
-        walker_(std::min(options_.max_depth, kMaxDepth)) {
+        walker_(std::min(options_.max_depth, kMaxDepth)),
+        shapes_(options_.shapes ? options_.shape_nodes : 0) {
     index_names(0);
     has_element_names_ =
         std::any_of(schema_.fields().begin(), schema_.fields().end(), [](const Field& field) {
@@ -47,7 +47,7 @@ class JsonDecoder::Worker final : public JsonFields {
  private:
   void index_names(std::size_t from);
   void add_columns(Batch& batch, std::size_t from);
-  bool read_by_shape(std::string_view payload, std::size_t row, DecodeStats& stats);
+  bool read_by_shape(Batch& batch, std::size_t row, DecodeStats& stats);
   Result<bool> read_by_walk(Batch& batch, std::size_t row, DecodeStats& stats);
   void learn_fields(Batch& batch);
   void learn_shape(std::string_view payload, std::uint64_t ignored_arrays);
@@ -63,16 +63,14 @@ class JsonDecoder::Worker final : public JsonFields {
 
   JsonWalker walker_;
   std::vector<FieldTarget> targets_;  // by field, into the batch at hand
-  std::vector<JsonShape> shapes_;
-  std::size_t last_shape_ = 0;  // that matched
-  std::size_t next_shape_ = 0;  // to be replaced
-  std::size_t misses_ = 0;      // since the last match
-  JsonShape::Notes notes_;
+  JsonShapes shapes_;
+  std::size_t misses_ = 0;  // since the last match
+  JsonShapes::Notes notes_;
 
   // Of the document at hand: names that are not known. Field schema_.size() + i is pending_[i].
   struct Pending {
     std::string name;
-    std::int32_t field = JsonShape::kUnlearned;  // once learned
+    std::int32_t field = JsonShapes::kUnlearned;  // once learned
   };
   std::vector<Pending> pending_;
   std::vector<JsonLeaf> leaves_;  // with final fields
@@ -110,7 +108,7 @@ std::int32_t JsonDecoder::Worker::resolve(std::string_view name, bool in_array) 
   if (!options_.learn || schema_.size() + pending_.size() >= options_.max_fields) {
     return kIgnored;
   }
-  pending_.push_back({std::string(name), JsonShape::kUnlearned});
+  pending_.push_back({std::string(name), JsonShapes::kUnlearned});
   return static_cast<std::int32_t>(schema_.size() + pending_.size() - 1);
 }
 
@@ -135,7 +133,7 @@ Status JsonDecoder::Worker::decode(Batch& batch, DecodeStats& stats,
       continue;
     }
     ++stats.rows;
-    if (read_by_shape(batch.row(row).payload, row, stats)) {
+    if (read_by_shape(batch, row, stats)) {
       continue;
     }
     if (!HW_TRY(read_by_walk(batch, row, stats))) {
@@ -147,27 +145,21 @@ Status JsonDecoder::Worker::decode(Batch& batch, DecodeStats& stats,
   return {};
 }
 
-bool JsonDecoder::Worker::read_by_shape(std::string_view payload, std::size_t row,
-                                        DecodeStats& stats) {
-  for (std::size_t tried = 0; tried < shapes_.size(); ++tried) {
-    const std::size_t at = (last_shape_ + tried) % shapes_.size();
-    if (!shapes_[at].read(payload, row, targets_, notes_)) {
-      continue;
-    }
-    last_shape_ = at;
-    misses_ = 0;
-    ++stats.shape_rows;
-    stats.ignored_values += notes_.ignored_values;
-    stats.ignored_arrays += shapes_[at].ignored_arrays();
-    if (!notes_.unfit.empty()) [[unlikely]] {
-      stats.mismatches += notes_.unfit.size();
-      for (const std::int32_t field : notes_.unfit) {
-        ++mismatches_[static_cast<std::size_t>(field)];
-      }
-    }
-    return true;
+bool JsonDecoder::Worker::read_by_shape(Batch& batch, std::size_t row, DecodeStats& stats) {
+  if (!shapes_.read(batch.row(row).payload, row, targets_, batch.arena(), notes_)) {
+    return false;
   }
-  return false;
+  misses_ = 0;
+  ++stats.shape_rows;
+  stats.ignored_values += notes_.ignored_values;
+  stats.ignored_arrays += notes_.ignored_arrays;
+  if (!notes_.unfit.empty()) [[unlikely]] {
+    stats.mismatches += notes_.unfit.size();
+    for (const std::int32_t field : notes_.unfit) {
+      ++mismatches_[static_cast<std::size_t>(field)];
+    }
+  }
+  return true;
 }
 
 // False: refused; the walker has the reason.
@@ -216,7 +208,7 @@ void JsonDecoder::Worker::learn_fields(Batch& batch) {
       continue;
     }
     Pending& pending = pending_[static_cast<std::size_t>(leaf.field) - known];
-    if (pending.field == JsonShape::kUnlearned && leaf.kind != JsonLeaf::Kind::kNull) {
+    if (pending.field == JsonShapes::kUnlearned && leaf.kind != JsonLeaf::Kind::kNull) {
       const Type type = leaf.kind == JsonLeaf::Kind::kNumber   ? Type::kFloat64
                         : leaf.kind == JsonLeaf::Kind::kString ? Type::kString
                                                                : Type::kBool;
@@ -268,26 +260,7 @@ void JsonDecoder::Worker::learn_shape(std::string_view payload, std::uint64_t ig
   if (++misses_ > kPatience && misses_ % kLearnEvery != 0) {
     return;
   }
-  JsonShape shape;
-  if (!shape.learn(payload, leaves_, ignored_arrays)) {
-    return;
-  }
-  for (std::size_t i = 0; i < shapes_.size(); ++i) {
-    if (shapes_[i].same_bytes(shape)) {
-      shapes_[i] = std::move(shape);  // it knows more fields now
-      return;
-    }
-  }
-  if (shapes_.size() < kShapes) {
-    shapes_.push_back(std::move(shape));
-    return;
-  }
-  // Not the one that matches most of the time.
-  next_shape_ = (next_shape_ + 1) % kShapes;
-  if (next_shape_ == last_shape_) {
-    next_shape_ = (next_shape_ + 1) % kShapes;
-  }
-  shapes_[next_shape_] = std::move(shape);
+  shapes_.learn(payload, leaves_, ignored_arrays);
 }
 
 void JsonDecoder::Worker::save(ByteWriter& out) const {
@@ -323,7 +296,6 @@ Status JsonDecoder::Worker::restore(ByteReader& in) {
   index_names(0);
   mismatches_.assign(schema_.size(), 0);
   shapes_.clear();
-  last_shape_ = 0;
   return {};
 }
 

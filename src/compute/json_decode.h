@@ -52,8 +52,9 @@ struct DecodeOptions {
   Schema schema{};             // declared fields: these columns exist in every batch
   bool learn = true;           // false: only declared fields are taken, others ignored and counted
   std::size_t max_depth = 16;  // of nested objects and arrays; the message itself is depth 1
-  std::size_t max_fields = 256;  // declared and learned together
-  bool shapes = true;            // false: every message goes through simdjson (for tests)
+  std::size_t max_fields = 256;    // declared and learned together
+  bool shapes = true;              // false: every message goes through simdjson (for tests)
+  std::size_t shape_nodes = 8192;  // what is remembered of shapes: values at different places
 };
 
 // Sums since they were set to zero by the caller.

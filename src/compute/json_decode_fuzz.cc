@@ -19,14 +19,15 @@ using namespace headwater;
 }
 
 struct Decoded {
-  explicit Decoded(bool shapes)
+  explicit Decoded(bool shapes, std::size_t shape_nodes = DecodeOptions{}.shape_nodes)
       : decoder({.schema = Schema({{"i", Type::kInt64, ""},
                                    {"f", Type::kFloat32, ""},
                                    {"t", Type::kTimestamp, ""},
                                    {"a.1", Type::kFloat64, ""}}),
                  .max_depth = 8,
                  .max_fields = 12,
-                 .shapes = shapes}) {}
+                 .shapes = shapes,
+                 .shape_nodes = shape_nodes}) {}
 
   void run(const std::vector<std::string_view>& messages) {
     batch.clear();
@@ -125,11 +126,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
     at = end + 1;
   }
   Decoded with(true);
+  Decoded few(true, 12);  // full at once: starts anew
   Decoded without(false);
   for (int round = 0; round < 2; ++round) {
     with.run(messages);
     without.run(messages);
     same(with, without, messages);
+    few.run(messages);
+    same(few, without, messages);
   }
   check_oracle(without, messages);
   return 0;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
@@ -314,6 +315,51 @@ TEST_F(Decode, FindsTheShapeAmongSeveral) {
   run(messages);
   EXPECT_EQ(stats.shape_rows, 54U);
   EXPECT_EQ(number("k3", 57), 57);
+}
+
+// Of two ways on, the shorter may be the front of the longer: only one leads to a value.
+TEST_F(Decode, FindsTheShapeAmongThoseThatBeginAlike) {
+  const std::vector<std::string> shapes = {
+      R"({"a":1,"b":2})",  R"({"a":[1,2],"b":2})", R"({"a":{"b":1},"b":2})",
+      R"({"a": 1,"b":2})", R"({"a":null,"b":2})",  R"({"a":[[1],2],"b":2})",
+      R"({"a":1})",        R"({"a":1 })",          R"({})"};
+  std::vector<std::string> messages;
+  for (int i = 0; i < 100; ++i) {
+    messages.insert(messages.end(), shapes.begin(), shapes.end());
+    std::rotate(messages.end() - 5, messages.end() - 2, messages.end());
+  }
+  run(messages);
+  EXPECT_TRUE(failures.empty());
+  EXPECT_EQ(stats.shape_rows, messages.size() - (shapes.size() - 1))
+      << "null needs no shape of its own";
+}
+
+TEST_F(Decode, ReadsStringsWithEscapesByShape) {
+  run({R"({"s":"plain"})", R"({"s":"a\"b\\c"})", R"({"s":"K\u00f6ln \ud83d\ude00"})",
+       R"({"s":"\ud83d"})", R"({"s":"\q"})", R"({"s":"end\"})", "{\"s\":\"a\\n\tb\"}"});
+  EXPECT_EQ(stats.shape_rows, 2U);
+  EXPECT_EQ(text("s", 1), "a\"b\\c");
+  EXPECT_EQ(text("s", 2), "K\u00f6ln \U0001F600");
+  ASSERT_EQ(failures.size(), 4U);
+  EXPECT_EQ(failures[0].reason, "invalid escape at byte 6");
+}
+
+TEST_F(Decode, ReadsByShapeAfterKeysInRandomOrderFilledItsMemory) {
+  decoder = JsonDecoder(DecodeOptions{.shape_nodes = 64});
+  std::mt19937 random(5);
+  std::vector<std::string> keys = {"\"a\":1", "\"b\":2", "\"c\":3", "\"d\":4", "\"e\":5"};
+  std::vector<std::string> messages;
+  for (int i = 0; i < 60'000; ++i) {
+    if (i % 10 == 0) {
+      std::shuffle(keys.begin(), keys.end(), random);
+    }
+    const auto& k = keys;
+    messages.push_back(i % 10 == 0 ? fmt::format("{{{},{},{},{},{}}}", k[0], k[1], k[2], k[3], k[4])
+                                   : fmt::format(R"({{"t":{},"u":{}}})", i, i));
+  }
+  run(messages);
+  EXPECT_TRUE(failures.empty());
+  EXPECT_GT(stats.shape_rows, 53'900U);
 }
 
 TEST_F(Decode, DoesNotLearnWhenNoShapeRepeats) {

@@ -1,19 +1,25 @@
 #include "compute/json_shape.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
+#include <utility>
 
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
 
+#include "base/bytes.h"
 #include "base/strings.h"
 #include "compute/event_time.h"
 
 namespace headwater {
 namespace {
 
+constexpr std::size_t kSeen = 1024;  // shapes remembered until they come again
+// To start anew costs a walk for each shape; after so many matches it is worth it.
+constexpr std::size_t kMatchesPerNode = 64;
 constexpr std::uint64_t kOnes = 0x0101010101010101;
 constexpr std::uint64_t kHighs = 0x8080808080808080;
 
@@ -47,9 +53,9 @@ inline bool same_bytes_inline(const char* a, const char* b, std::size_t size) {
 #endif
 }
 
-// The closing quote of a string whose inside starts at `at`, or nullptr where it has none before
-// `end`, or holds escapes or control characters. `ascii` is false if it may hold other than ASCII.
-inline const char* plain_string_end(const char* at, const char* end, bool& ascii) {
+// The first quote, backslash or control character at or behind `at`, or `end`. `ascii` is false if
+// there may be other than ASCII before it. Reads up to 16 bytes behind `end`.
+inline const char* plain_end(const char* at, const char* end, bool& ascii) {
 #ifdef __SSE2__
   unsigned high = 0;
   while (at < end) {
@@ -64,13 +70,12 @@ inline const char* plain_string_end(const char* at, const char* end, bool& ascii
       const auto before = static_cast<unsigned>(std::countr_zero(special));
       high |= highs & ((1U << before) - 1);
       at += before;
-      ascii = high == 0;
-      return *at == '"' && at < end ? at : nullptr;
+      break;
     }
     high |= highs;
     at += 16;
   }
-  return nullptr;
+  ascii = high == 0;
 #else
   std::uint64_t high = 0;
   while (at < end) {
@@ -85,14 +90,40 @@ inline const char* plain_string_end(const char* at, const char* end, bool& ascii
       const auto bit = static_cast<unsigned>(std::countr_zero(special));
       high |= chunk & ((std::uint64_t{1} << (bit & 0x38)) - 1);
       at += bit / 8;
-      ascii = (high & kHighs) == 0;
-      return *at == '"' && at < end ? at : nullptr;
+      break;
     }
     high |= chunk;
     at += 8;
   }
-  return nullptr;
+  ascii = (high & kHighs) == 0;
 #endif
+  return std::min(at, end);
+}
+
+// The closing quote of a string that has escapes, the first one at `at`; nullptr where there is
+// none.
+const char* escaped_end(const char* at, const char* end) {
+  for (; at < end; ++at) {
+    if (*at == '"') {
+      return at;
+    }
+    if (static_cast<unsigned char>(*at) < 0x20) {
+      return nullptr;
+    }
+    at += *at == '\\' ? 1 : 0;
+  }
+  return nullptr;
+}
+
+bool names_a_field_twice(std::span<const JsonLeaf> leaves) {
+  std::vector<std::int32_t> fields;
+  for (const JsonLeaf& leaf : leaves) {
+    if (leaf.field >= 0) {
+      fields.push_back(leaf.field);
+    }
+  }
+  std::sort(fields.begin(), fields.end());
+  return std::adjacent_find(fields.begin(), fields.end()) != fields.end();
 }
 
 }  // namespace
@@ -165,81 +196,179 @@ void FieldTarget::null(std::size_t row) const {
   bits[row / 64] &= ~(std::uint64_t{1} << (row % 64));
 }
 
-bool JsonShape::learn(std::string_view document, std::span<const JsonLeaf> leaves,
-                      std::uint64_t ignored_arrays) {
-  slots_.clear();
+void JsonShapes::clear() {
+  nodes_.assign(1, Node{});
+  ends_.assign(1, End{});
   literals_.clear();
-  if (leaves.size() > kMaxValues) {
-    return false;
-  }
-  std::vector<std::int32_t> fields;
-  std::uint32_t from = 0;
-  const auto add = [&](std::uint32_t to) {
-    Slot slot;
-    slot.begin = static_cast<std::uint32_t>(literals_.size());
-    slot.size = to - from;
-    literals_.append(document.substr(from, to - from));
-    return slot;
-  };
-  for (const JsonLeaf& leaf : leaves) {
-    if (leaf.begin - from + literals_.size() > kMaxBytes) {
-      return false;
-    }
-    Slot slot = add(leaf.begin);
-    slot.field = leaf.field;
-    slots_.push_back(slot);
-    literals_.push_back('\0');
-    from = leaf.end;
-    if (leaf.field >= 0) {
-      fields.push_back(leaf.field);
-    }
-  }
-  if (document.size() - from + literals_.size() > kMaxBytes) {
-    return false;
-  }
-  const Slot tail = add(static_cast<std::uint32_t>(document.size()));
-  tail_begin_ = tail.begin;
-  tail_size_ = tail.size;
-  min_size_ = literals_.size();  // one byte at least for each value
-  ignored_arrays_ = ignored_arrays;
-  literals_.reserve(literals_.size() + Arena::kPadding);
-  std::sort(fields.begin(), fields.end());
-  return std::adjacent_find(fields.begin(), fields.end()) == fields.end();
+  literals_.reserve(Arena::kPadding);
+  seen_.assign(max_nodes_ == 0 ? 0 : kSeen, 0);
+  matches_ = 0;
 }
 
-bool JsonShape::read(std::string_view document, std::size_t row,
-                     std::span<const FieldTarget> targets, Notes& notes) {
-  if (document.size() < min_size_) {
+std::uint32_t JsonShapes::keep(std::string_view bytes) {
+  const auto begin = static_cast<std::uint32_t>(literals_.size());
+  literals_.append(bytes);
+  literals_.reserve(literals_.size() + Arena::kPadding);
+  return begin;
+}
+
+// Remembers the shape for the next time.
+bool JsonShapes::seen_before(std::string_view document, std::span<const JsonLeaf> leaves) {
+  std::uint64_t hash = leaves.size();
+  std::size_t from = 0;
+  for (const JsonLeaf& leaf : leaves) {
+    hash = hash64(document.substr(from, leaf.begin - from), hash);
+    from = leaf.end;
+  }
+  hash = hash64(document.substr(from), hash);
+  return std::exchange(seen_[hash % kSeen], hash) == hash;
+}
+
+bool JsonShapes::make_room(std::size_t more_nodes, std::size_t more_bytes) {
+  if (nodes_.size() + more_nodes <= max_nodes_ + 1 && literals_.size() + more_bytes <= kMaxBytes &&
+      ends_.size() <= max_nodes_) {
+    return true;
+  }
+  if (more_nodes > max_nodes_ || matches_ < kMatchesPerNode * nodes_.size()) {
+    return false;
+  }
+  clear();
+  return true;
+}
+
+void JsonShapes::learn(std::string_view document, std::span<const JsonLeaf> leaves,
+                       std::uint64_t ignored_arrays) {
+  if (leaves.size() > kMaxValues || max_nodes_ == 0) {
+    return;
+  }
+  std::size_t bytes = document.size();
+  for (const JsonLeaf& leaf : leaves) {
+    bytes -= leaf.end - leaf.begin;
+  }
+  if (bytes > kMaxShapeBytes ||
+      (nodes_.size() > max_nodes_ / 32 && !seen_before(document, leaves)) ||
+      names_a_field_twice(leaves) || !make_room(leaves.size(), bytes)) {
+    return;
+  }
+  Index at = 0;
+  std::size_t from = 0;
+  for (const JsonLeaf& leaf : leaves) {
+    const std::string_view before = document.substr(from, leaf.begin - from);
+    Index child = nodes_[at].child;
+    while (child != 0 &&
+           std::string_view(literals_).substr(nodes_[child].begin, nodes_[child].size) != before) {
+      child = nodes_[child].sibling;
+    }
+    if (child == 0) {
+      Node node;
+      node.begin = keep(before);
+      node.size = static_cast<std::uint32_t>(before.size());
+      std::memcpy(&node.front, before.data(), std::min<std::size_t>(before.size(), 8));
+      node.mask =
+          before.size() >= 8 ? ~std::uint64_t{0} : (std::uint64_t{1} << (8 * before.size())) - 1;
+      // The longest first: of `"a":` and `"a":[` only one can be right, the one that goes on.
+      Index before_it = 0;
+      for (Index other = nodes_[at].child; other != 0 && nodes_[other].size > node.size;
+           other = nodes_[other].sibling) {
+        before_it = other;
+      }
+      node.sibling = before_it == 0 ? nodes_[at].child : nodes_[before_it].sibling;
+      child = static_cast<Index>(nodes_.size());
+      nodes_.push_back(node);
+      (before_it == 0 ? nodes_[at].child : nodes_[before_it].sibling) = child;
+    }
+    nodes_[child].field = leaf.field;  // it may have been unlearned
+    at = child;
+    from = leaf.end;
+  }
+  const std::string_view tail = document.substr(from);
+  for (Index end = nodes_[at].end; end != 0; end = ends_[end].sibling) {
+    if (std::string_view(literals_).substr(ends_[end].begin, ends_[end].size) == tail) {
+      return;
+    }
+  }
+  ends_.push_back({.begin = keep(tail),
+                   .size = static_cast<std::uint32_t>(tail.size()),
+                   .sibling = nodes_[at].end,
+                   .ignored_arrays = ignored_arrays});
+  nodes_[at].end = static_cast<Index>(ends_.size() - 1);
+}
+
+// The string whose inside begins at `begin` and holds the escape at `slash`, unescaped into `arena`
+// if it is wanted. Returns its closing quote, or nullptr where it is none.
+const char* JsonShapes::read_escaped(const char* begin, const char* slash, const char* end,
+                                     bool wanted, Arena& arena, std::string_view& text) {
+  const char* const close = escaped_end(slash, end);
+  if (close == nullptr) {
+    return nullptr;
+  }
+  const std::string_view raw(begin, static_cast<std::size_t>(close - begin));
+  if (!is_utf8(raw)) {
+    return nullptr;
+  }
+  char* const room = arena.allocate(raw.size());
+  const Unescaped done = unescape_json(raw, room);
+  arena.shrink_last(room, done.ok && wanted ? done.size : 0);
+  text = {room, done.size};
+  return done.ok ? close : nullptr;
+}
+
+bool JsonShapes::read(std::string_view document, std::size_t row,
+                      std::span<const FieldTarget> targets, Arena& arena, Notes& notes) {
+  // An object ends so: then no scan of a value runs past it.
+  if (document.empty() ||
+      (document.back() != '}' && static_cast<unsigned char>(document.back()) > ' ')) {
     return false;
   }
   const char* at = document.data();
   const char* const end = at + document.size();
-  // The tail starts with white space or a bracket, so no scan of digits runs past it.
-  if (!same_bytes_inline(end - tail_size_, literals_.data() + tail_begin_, tail_size_)) {
-    return false;
-  }
   notes.unfit.clear();
   notes.ignored_values = 0;
-  Slot* slot = slots_.data();
-  Slot* const last = slot + slots_.size();
-  for (; slot != last; ++slot) {
-    // A literal may have been read over the end, hence signed.
-    if (end - at < static_cast<std::ptrdiff_t>(slot->size) ||
-        !same_bytes_inline(at, literals_.data() + slot->begin, slot->size)) {
+  Node* const nodes = nodes_.data();
+  const char* const literals = literals_.data();
+  std::array<std::int32_t, kMaxValues> stored;  // fields
+  std::size_t stored_count = 0;
+  Node* node = nodes;
+  for (;;) {
+    const auto left = static_cast<std::size_t>(end - at);
+    for (Index last = node->end; last != 0; last = ends_[last].sibling) {
+      if (ends_[last].size == left && same_bytes_inline(at, literals + ends_[last].begin, left)) {
+        notes.ignored_arrays = ends_[last].ignored_arrays;
+        ++matches_;
+        return true;
+      }
+    }
+    const auto front = load<std::uint64_t>(at);
+    Index next = node->child;
+    for (; next != 0; next = nodes[next].sibling) {
+      node = nodes + next;
+      if (((front ^ node->front) & node->mask) == 0 && node->size <= left &&
+          (node->size <= 8 ||
+           same_bytes_inline(at + 8, literals + node->begin + 8, node->size - 8))) {
+        break;
+      }
+    }
+    if (next == 0) {
       break;
     }
-    at += slot->size;
-    const std::int32_t field = slot->field;
+    at += node->size;
+    const std::int32_t field = node->field;
     const char first = *at;
     bool fits = true;
     if (first == '"') {
       bool ascii = true;
-      const char* const close = plain_string_end(at + 1, end, ascii);
-      if (close == nullptr) {
+      const char* const begin = at + 1;
+      const char* close = plain_end(begin, end, ascii);
+      if (close == end) {
         break;
       }
-      const std::string_view text(at + 1, static_cast<std::size_t>(close - at - 1));
-      if (!ascii && !is_utf8(text)) {
+      std::string_view text(begin, static_cast<std::size_t>(close - begin));
+      if (*close != '"') [[unlikely]] {
+        close = *close == '\\' ? read_escaped(begin, close, end, field >= 0, arena, text) : nullptr;
+        if (close == nullptr) {
+          break;
+        }
+      } else if (!ascii && !is_utf8(text)) {
         break;
       }
       at = close + 1;
@@ -248,11 +377,11 @@ bool JsonShape::read(std::string_view document, std::size_t row,
       }
     } else if (first == '-' || (first >= '0' && first <= '9')) {
       JsonNumber number;
-      const char* const next = scan_number(at, number, slot->guess);
-      if (next == nullptr) {
+      const char* const behind = scan_number(at, number, node->guess);
+      if (behind == nullptr) {
         break;
       }
-      at = next;
+      at = behind;
       if (field >= 0) {
         fits = targets[static_cast<std::size_t>(field)].number(row, number);
       }
@@ -276,21 +405,15 @@ bool JsonShape::read(std::string_view document, std::size_t row,
         break;
       }
       notes.ignored_values += field == JsonFields::kIgnored ? 1 : 0;
-    } else if (!fits) {
+    } else if (fits) {
+      stored[stored_count++] = field;
+    } else {
       notes.unfit.push_back(field);
     }
   }
-  if (slot == last && at + tail_size_ == end) {
-    return true;
-  }
   // Take back what was stored: the row is read again another way.
-  for (const Slot* stored = slots_.data(); stored != last; ++stored) {
-    if (stored->field >= 0) {
-      targets[static_cast<std::size_t>(stored->field)].null(row);
-    }
-    if (stored == slot) {
-      break;
-    }
+  for (std::size_t i = 0; i < stored_count; ++i) {
+    targets[static_cast<std::size_t>(stored[i])].null(row);
   }
   return false;
 }

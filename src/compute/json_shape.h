@@ -1,13 +1,19 @@
-// JsonShape: the bytes around the values of one message, to read the next message of the same shape
-// without parsing it. Internal to compute.
+// JsonShapes: the bytes around the values of earlier messages, to read the next message of the same
+// shape without parsing it. Internal to compute.
 //
 //   {"t":21.5,"id":"a"}   is   {"t":  NUMBER  ,"id":  STRING  }
 //
-// A message matches when all bytes between its values are equal (white space too) and each value is
-// a scalar that can be read on the spot: a number, a literal or a string without escapes. Then the
-// message is valid JSON because the one the shape came from was. All else is left to JsonWalker.
+// A tree: a node is the bytes before a value, its children are what followed that value in messages
+// so far. A message matches when a way through the tree has all bytes between its values (white
+// space too) and each value is a scalar: a number, a literal or a string. Then the message is valid
+// JSON because the one that the way came from was. All else is left to JsonWalker.
+//
+// Bounded: by nodes and bytes. While there is much room each shape is learned at once, then only
+// one that is seen twice, so that keys in random order do not fill it. When it is full and has
+// earned its keep it starts anew.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -44,12 +50,14 @@ struct FieldTarget {
   bool other_number(std::size_t row, const JsonNumber& number) const;
 };
 
-class JsonShape {
+class JsonShapes {
  public:
-  static constexpr std::size_t kMaxValues = 512;
-  static constexpr std::size_t kMaxBytes = 16 * 1024;  // of the bytes between values
+  static constexpr std::size_t kMaxValues = 512;            // of one shape
+  static constexpr std::size_t kMaxShapeBytes = 16 * 1024;  // between the values of one
+  static constexpr std::size_t kMaxBytes = 256 * 1024;      // of all
+  static constexpr std::size_t kMaxNodes = 8192;
 
-  // Field of a slot whose name is not learned yet because only nulls were seen: anything but null
+  // Field of a node whose name is not learned yet because only nulls were seen: anything but null
   // does not match.
   static constexpr std::int32_t kUnlearned = -3;
 
@@ -57,34 +65,59 @@ class JsonShape {
   struct Notes {
     std::vector<std::int32_t> unfit;  // fields whose value did not fit
     std::uint64_t ignored_values = 0;
+    std::uint64_t ignored_arrays = 0;
   };
 
-  // From a document that the walker accepted. Leaves carry final fields. False: it is no good as a
-  // shape (too large, a field twice).
-  bool learn(std::string_view document, std::span<const JsonLeaf> leaves, std::uint64_t arrays);
+  // At most so many nodes, up to kMaxNodes; 0: it learns nothing.
+  explicit JsonShapes(std::size_t max_nodes) : max_nodes_(std::min(max_nodes, kMaxNodes)) {
+    clear();
+  }
 
-  // Reads `document` (64 readable bytes behind it) into row `row`. False: no match, and the row is
-  // all null again and `notes` mean nothing.
+  // From a document that the walker accepted. Leaves carry final fields.
+  void learn(std::string_view document, std::span<const JsonLeaf> leaves,
+             std::uint64_t ignored_arrays);
+
+  // Reads `document` (64 readable bytes behind it) into row `row`; strings with escapes into
+  // `arena`. False: no match, and the row is all null again and `notes` mean nothing.
   bool read(std::string_view document, std::size_t row, std::span<const FieldTarget> targets,
-            Notes& notes);
+            Arena& arena, Notes& notes);
 
-  std::uint64_t ignored_arrays() const { return ignored_arrays_; }
-  bool same_bytes(const JsonShape& other) const { return literals_ == other.literals_; }
+  void clear();
+  std::size_t nodes() const { return nodes_.size(); }
 
  private:
-  struct Slot {
+  using Index = std::uint32_t;  // 0: none
+  struct Node {
+    std::uint64_t front = 0;  // the first bytes, up to 8, and which of them count
+    std::uint64_t mask = 0;
     std::uint32_t begin = 0;  // of the bytes before the value, in literals_
     std::uint32_t size = 0;
+    Index child = 0;
+    Index sibling = 0;  // not longer
+    Index end = 0;
     std::int32_t field = 0;
     NumberGuess guess;
   };
+  // How a message goes on to its end.
+  struct End {
+    std::uint32_t begin = 0;
+    std::uint32_t size = 0;
+    Index sibling = 0;
+    std::uint64_t ignored_arrays = 0;
+  };
 
-  std::vector<Slot> slots_;
-  std::string literals_;  // followed by 64 readable bytes; a NUL between slots
-  std::uint32_t tail_begin_ = 0;
-  std::uint32_t tail_size_ = 0;
-  std::size_t min_size_ = 0;
-  std::uint64_t ignored_arrays_ = 0;
+  static const char* read_escaped(const char* begin, const char* slash, const char* end,
+                                  bool wanted, Arena& arena, std::string_view& text);
+  bool seen_before(std::string_view document, std::span<const JsonLeaf> leaves);
+  bool make_room(std::size_t more_nodes, std::size_t more_bytes);
+  std::uint32_t keep(std::string_view bytes);
+
+  std::size_t max_nodes_;
+  std::vector<Node> nodes_;          // the first is the root, without bytes or value
+  std::vector<End> ends_;            // the first is none
+  std::string literals_;             // with readable bytes behind it
+  std::vector<std::uint64_t> seen_;  // hashes of shapes, each at its place
+  std::uint64_t matches_ = 0;        // since clear()
 };
 
 }  // namespace headwater
