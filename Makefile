@@ -29,6 +29,7 @@ checks: dev ## layers, format and generated documents, without the tests
 	@tools/check_layers.py
 	@python3 tools/check_layers_test.py
 	@python3 demo/demo_test.py
+	@python3 tools/perf_ab_test.py
 	@tools/check_format.sh
 	@tools/check_generated.sh build/dev/headwater
 

@@ -20,8 +20,6 @@ namespace {
 constexpr std::size_t kSeen = 1024;  // shapes remembered until they come again
 // To start anew costs a walk for each shape; after so many matches it is worth it.
 constexpr std::size_t kMatchesPerNode = 64;
-constexpr std::uint64_t kOnes = 0x0101010101010101;
-constexpr std::uint64_t kHighs = 0x8080808080808080;
 
 // Size at least 1; both sides have 16 readable bytes behind them.
 inline bool same_bytes_inline(const char* a, const char* b, std::size_t size) {
@@ -77,6 +75,8 @@ inline const char* plain_end(const char* at, const char* end, bool& ascii) {
   }
   ascii = high == 0;
 #else
+  constexpr std::uint64_t kOnes = 0x0101010101010101;
+  constexpr std::uint64_t kHighs = 0x8080808080808080;
   std::uint64_t high = 0;
   while (at < end) {
     const auto chunk = load<std::uint64_t>(at);
