@@ -36,6 +36,7 @@ FLOORS = {
     "api": 7,
     "edge": 8,
     "hub": 8,
+    "bench": 9,
     "torture": 9,
     "cli": 10,
     "web": 10,

@@ -66,6 +66,7 @@ int main(int argc, char** argv) {
       "  headwater check edge.yaml                 find every error before it runs\n"
       "  headwater run edge.yaml                   run the edge\n"
       "  headwater simulate data.csv --to mqtt://127.0.0.1:1884 --rate 100\n"
+      "  headwater bench edge.yaml --rate 1000     whether this machine copes with it\n"
       "  headwater store ls ./data                 what is on disk\n"
       "\n'headwater COMMAND --help' says more. Exit status: 0 done, 64 usage, 65 invalid input,\n"
       "66 not found, 70 a bug, 73 a limit reached, 74 damaged data, 75 try again.");
@@ -78,6 +79,7 @@ int main(int argc, char** argv) {
   headwater::add_reference(app, action);
   headwater::add_top(app, action);
   headwater::add_tap(app, action);
+  headwater::add_bench(app, action);
   headwater::add_torture(app, action);
   try {
     app.parse(argc, argv);
