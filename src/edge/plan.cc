@@ -152,6 +152,7 @@ Plan::Plan(const Plan& running, const Plan& fresh, config::Diagnostics& diagnost
       pipeline.steps = wanted->steps;
       pipeline.checkpoint_every = wanted->checkpoint_every;
       pipeline.max_waiting = wanted->max_waiting;
+      pipeline.weight = wanted->weight;
     }
   }
   check_parts(diagnostics);

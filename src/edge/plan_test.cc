@@ -271,7 +271,8 @@ TEST(Reload, TheLiveOptionsAreThoseThatAReloadTakesOver) {
   find_live(config::view<EdgeConfig>(), "", live);
   EXPECT_THAT(live, testing::UnorderedElementsAre("models", "log", "pipelines.*.steps",
                                                   "pipelines.*.checkpoint_every",
-                                                  "pipelines.*.max_waiting"));
+                                                  "pipelines.*.max_waiting",
+                                                  "pipelines.*.weight"));
 }
 
 TEST(Reload, OfAConfigThatNeedsARestartTooOnlyTheLivePartIsTaken) {
