@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <utility>
 
 #include "base/bytes.h"
 #include "bench/load.h"
@@ -167,7 +168,10 @@ class InProcessLoad final : public Load {
     };
     return ends;
   }
-  Status start(const Agent&) override { return {}; }
+  Status start(const Agent&) override {
+    running_ = true;
+    return {};
+  }
 
   void pace(double rate) override {
     for (const Part& part : parts_) {
@@ -187,7 +191,11 @@ class InProcessLoad final : public Load {
   }
   const telemetry::Histogram& acknowledged() const override { return shared_->acknowledged; }
   std::string trouble() const override { return {}; }
-  void stop() override { pace(0); }
+  void stop() override {
+    if (std::exchange(running_, false)) {  // the loops of an agent that did not start are no more
+      pace(0);
+    }
+  }
 
  private:
   struct Part {
@@ -218,6 +226,7 @@ class InProcessLoad final : public Load {
   std::string source_;
   std::shared_ptr<Shared> shared_ = std::make_shared<Shared>();
   std::vector<Part> parts_;
+  bool running_ = false;
 };
 
 }  // namespace

@@ -276,6 +276,8 @@ Message make_message(RawMessage raw, const SourceFacts& facts) {
 
 std::vector<Message> made_up_messages(const SourceFacts& facts, std::uint32_t devices) {
   std::vector<Message> made;
+  const std::vector<std::string> fields =
+      facts.fields.empty() ? std::vector<std::string>{"value"} : facts.fields;
   for (std::size_t row = 0; row < kRowsPerDevice; ++row) {
     for (std::uint32_t device = 1; device <= devices; ++device) {
       RawMessage raw;
@@ -294,10 +296,9 @@ std::vector<Message> made_up_messages(const SourceFacts& facts, std::uint32_t de
       if (!facts.id_field.empty()) {
         members.push_back(fmt::format("\"{}\":1", facts.id_field));
       }
-      for (std::size_t field = 0; field < facts.fields.size(); ++field) {
+      for (std::size_t field = 0; field < fields.size(); ++field) {
         const double phase = static_cast<double>(row + 3 * field) + 0.37 * device;
-        members.push_back(
-            fmt::format("\"{}\":{:.2f}", facts.fields[field], 50 + 10 * std::sin(phase)));
+        members.push_back(fmt::format("\"{}\":{:.2f}", fields[field], 50 + 10 * std::sin(phase)));
       }
       raw.payload = fmt::format("{{{}}}", fmt::join(members, ","));
       made.push_back(make_message(std::move(raw), facts));

@@ -56,7 +56,8 @@ Result<SearchResult> search_rate(const SearchOptions& options, const Measure& me
       return result;
     }
     result.at_highest = false;
-    low /= 1 + options.precision;
+    // In longer and longer strides: what fails often is far from what holds.
+    low /= std::pow(1 + options.precision, std::max(1, i));
   }
   return result;
 }

@@ -18,7 +18,7 @@ struct SearchOptions {
   double lowest = 1;        // below it nothing holds
   double highest = 20e6;    // as high as anybody asks
   double precision = 0.05;  // the answer and the rate that broke are no further apart
-  int most_confirmations = 8;
+  int most_confirmations = 12;
   int most_doubts = 4;  // times that the search starts again above a rate that broke by chance
 };
 

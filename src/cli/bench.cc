@@ -231,6 +231,9 @@ int run_bench(const BenchFlags& flags) {
     std::fputs(checked->diagnostics.text(coloured()).c_str(), stderr);
     return exit_status(Code::kInvalid);
   }
+  if (checked->diagnostics.warning_count() != 0) {
+    std::fputs(checked->diagnostics.text(coloured()).c_str(), stderr);
+  }
   bench::Report report;
   if (const Status done = bench_config(flags, *checked, report); !done) {
     return fail(done.error());
