@@ -27,15 +27,59 @@ constexpr std::array<std::uint32_t, 256> make_table() {
 constexpr std::array<std::uint32_t, 256> kTable = make_table();
 
 #if defined(__x86_64__)
+// The instruction takes three cycles and can begin one each cycle: three lanes side by side.
+constexpr std::size_t kLaneBytes = 1024;
+
+// What a state becomes by kLaneBytes of zeros. It is linear, so a table for each byte of the state
+// has it.
+struct LaneShift {
+  std::array<std::array<std::uint32_t, 256>, 4> tables{};
+
+  LaneShift() {
+    for (std::size_t byte = 0; byte < tables.size(); ++byte) {
+      for (unsigned bit = 0; bit < 8; ++bit) {
+        std::uint32_t state = 1U << (8 * byte + bit);
+        for (std::size_t i = 0; i < kLaneBytes; ++i) {
+          state = (state >> 8) ^ kTable[state & 0xff];
+        }
+        for (std::uint32_t value = 0; value < 256; ++value) {
+          tables[byte][value] ^= (value >> bit & 1U) != 0 ? state : 0;
+        }
+      }
+    }
+  }
+  std::uint32_t operator()(std::uint32_t state) const {
+    return tables[0][state & 0xff] ^ tables[1][state >> 8 & 0xff] ^ tables[2][state >> 16 & 0xff] ^
+           tables[3][state >> 24];
+  }
+};
+
+std::uint64_t word_at(const char* at) {
+  std::uint64_t word;
+  std::memcpy(&word, at, 8);
+  return word;
+}
+
 __attribute__((target("sse4.2"))) std::uint32_t crc32c_sse42(std::string_view bytes,
                                                              std::uint32_t crc) {
+  static const LaneShift shift;
   std::uint64_t state = ~crc;
   const char* at = bytes.data();
   std::size_t left = bytes.size();
+  for (; left >= 3 * kLaneBytes; left -= 3 * kLaneBytes, at += 3 * kLaneBytes) {
+    std::uint64_t second = 0;
+    std::uint64_t third = 0;
+    for (std::size_t i = 0; i < kLaneBytes; i += 8) {
+      state = _mm_crc32_u64(state, word_at(at + i));
+      second = _mm_crc32_u64(second, word_at(at + kLaneBytes + i));
+      third = _mm_crc32_u64(third, word_at(at + 2 * kLaneBytes + i));
+    }
+    const std::uint32_t two =
+        shift(static_cast<std::uint32_t>(state)) ^ static_cast<std::uint32_t>(second);
+    state = shift(two) ^ static_cast<std::uint32_t>(third);
+  }
   for (; left >= 8; left -= 8, at += 8) {
-    std::uint64_t word;
-    std::memcpy(&word, at, 8);
-    state = _mm_crc32_u64(state, word);
+    state = _mm_crc32_u64(state, word_at(at));
   }
   auto narrow = static_cast<std::uint32_t>(state);
   for (; left > 0; --left, ++at) {
