@@ -44,7 +44,8 @@ TEST(Crc32c, FastPathAgreesWithTheTableOnLongTexts) {
   std::mt19937 random(2);
   std::string bytes(20'000, '\0');
   std::generate(bytes.begin(), bytes.end(), [&] { return static_cast<char>(random()); });
-  for (const std::size_t size : {3071, 3072, 3073, 6143, 6144, 6151, 9216, 12'345, 20'000}) {
+  for (const std::size_t size :
+       {3071U, 3072U, 3073U, 6143U, 6144U, 6151U, 9216U, 12'345U, 20'000U}) {
     const std::string_view part = std::string_view(bytes).substr(0, size);
     EXPECT_EQ(crc32c(part), crc32c_portable(part)) << size;
     EXPECT_EQ(crc32c(part, 0x12345678U), crc32c_portable(part, 0x12345678U)) << size;
