@@ -271,8 +271,7 @@ TEST(Reload, TheLiveOptionsAreThoseThatAReloadTakesOver) {
   find_live(config::view<EdgeConfig>(), "", live);
   EXPECT_THAT(live, testing::UnorderedElementsAre("models", "log", "pipelines.*.steps",
                                                   "pipelines.*.checkpoint_every",
-                                                  "pipelines.*.max_waiting",
-                                                  "pipelines.*.weight"));
+                                                  "pipelines.*.max_waiting", "pipelines.*.weight"));
 }
 
 TEST(Reload, OfAConfigThatNeedsARestartTooOnlyTheLivePartIsTaken) {

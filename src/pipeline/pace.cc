@@ -37,8 +37,7 @@ void Pace::choose() {
   const double allowance = std::min(commit_ns_ + cost_.tail_ns(), kMostAllowance * objective);
   steady_rows_ = curve.rows_within((objective - allowance) / 2);
   late_rows_ = std::max(steady_rows_, curve.rows_within(objective));
-  const double alone = curve.at(1) + commit_ns_;
-  out_of_reach_ = alone > objective * (out_of_reach_ ? kMargin : 1.0);
+  out_of_reach_ = curve.at(1) > objective * (out_of_reach_ ? kMargin : 1.0);
 }
 
 void Pace::stepped(std::size_t rows, Nanos took) {

@@ -49,8 +49,7 @@ class Pace {
   // The part of the decisions of the last 10 s or so that held the objective; 1 before the first.
   double met() const { return all_ > 0 ? met_ / all_ : 1.0; }
 
-  // A row alone, with nothing else to do, takes longer than the objective. Changes its mind only
-  // behind a margin.
+  // The step of a row alone takes longer than the objective. Changes its mind only behind a margin.
   bool out_of_reach() const { return out_of_reach_; }
 
  private:

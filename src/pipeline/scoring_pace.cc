@@ -105,15 +105,12 @@ void Scoring::judge_objective() {
   if (!told_out_of_reach_) {
     objective_trouble_.clear();
   } else {
-    const auto text = [](double ns) {
-      return format_duration(Nanos(static_cast<std::int64_t>(ns) / 1000 * 1000));
-    };
+    const double alone = pace_.cost().curve().at(1);
     objective_trouble_.set(
-        fmt::format("the objective of {} is out of reach: one row alone takes {}, its commit up to "
-                    "{}; a larger "
-                    "objective, a smaller model or a faster machine would do",
-                    format_duration(pace_.objective()), text(pace_.cost().curve().at(1)),
-                    text(static_cast<double>(pace_.commit().count()))));
+        fmt::format("the objective of {} is out of reach: scoring one row alone takes {}; state a "
+                    "larger one, or use a smaller model or a faster machine",
+                    format_duration(pace_.objective()),
+                    format_duration(Nanos(static_cast<std::int64_t>(alone) / 1000 * 1000))));
   }
 }
 

@@ -124,8 +124,9 @@ TEST_F(ScoringPace, SaysThatAnObjectiveIsOutOfReach) {
   rig.start_cost = {.fixed_ns = 3e6, .row_ns = 0};
   rig.open();
   rig.build();
-  EXPECT_THAT(rig.scoring->trouble(),
-              testing::HasSubstr("the objective of 2ms is out of reach: one row alone takes 3ms"));
+  EXPECT_THAT(
+      rig.scoring->trouble(),
+      testing::HasSubstr("the objective of 2ms is out of reach: scoring one row alone takes 3ms"));
   rig.drop();
 }
 
