@@ -13,6 +13,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr double kLoudNeighbours = 0.05;  // share of the CPUs that other processes take
 constexpr std::array<double, 4> kQuantiles = {0.5, 0.9, 0.99, 0.999};
 constexpr std::array<const char*, 4> kQuantileNames = {"p50", "p90", "p99", "p99_9"};
 
@@ -54,6 +55,10 @@ std::string mode_text(Mode mode) {
 double busy_of(const Report& report) {
   const Measurement& measured = *report.measured;
   return measured.own_s() / measured.seconds / report.cpus;
+}
+
+double others_of(const Report& report) {
+  return report.measured->others_s / report.measured->seconds / report.cpus;
 }
 
 Json latency_json(const telemetry::HistogramSnapshot& values) {
@@ -118,6 +123,11 @@ std::vector<std::string> limits_of(const Report& report) {
     limits.push_back(fmt::format(
         "Messages came over loopback from {} connection{} of this process, without a password.",
         report.connections, report.connections == 1 ? "" : "s"));
+  }
+  if (report.measured && others_of(report) > kLoudNeighbours) {
+    limits.push_back(fmt::format(
+        "Other processes took {:.0f} % of the CPUs meanwhile: without them the answer is better.",
+        others_of(report) * 100));
   }
   if (report.made_up) {
     limits.push_back(
@@ -286,6 +296,8 @@ std::string report_json(const Report& report) {
         {"cpu_us_per_reading", measured.us_per_reading(measured.own_s())},
         {"stage_us_per_reading", std::move(stages)},
         {"busy", busy_of(report)},
+        {"others_busy", others_of(report)},
+        {"commit_p99_s", measured.commit_p99_s},
         {"process_cpu_s", measured.process_s},
         {"generator_cpu_s", measured.generator_s},
         {"model_calls", measured.model_calls},

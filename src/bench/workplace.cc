@@ -14,6 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr Nanos kLongestCommitWait = std::chrono::milliseconds(20);  // of commit_delay: auto
 constexpr std::uint64_t kLeastBytes = std::uint64_t{16} << 20;
 
 std::uint64_t device_of(const fs::path& path) {
@@ -55,6 +56,11 @@ Result<std::unique_ptr<Workplace>> Workplace::make(const std::string& data_dir,
 Workplace::~Workplace() {
   std::error_code ignored;
   fs::remove_all(path_, ignored);
+}
+
+Nanos commit_wait_of(const StoreConfig& store) {
+  const Result<Nanos> delay = parse_duration(store.commit_delay);
+  return delay ? *delay : store.write_budget ? kLongestCommitWait : Nanos{0};
 }
 
 std::vector<std::string> trial_sets(const Plan& plan, const Workplace& place, Mode mode,

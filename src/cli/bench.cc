@@ -207,13 +207,15 @@ Status bench_config(const BenchFlags& flags, LoadedConfig& checked, bench::Repor
     return Error::invalid("the config does not fit a trial:\n{}", loaded->diagnostics.text(false));
   }
   report.store_bytes = loaded->plan->config().store.max_bytes.bytes;
-  const auto trial = HW_TRY(bench::Trial::start(std::move(loaded->plan), metrics, messages,
-                                                {.version = version(),
-                                                 .mode = asked.mode,
-                                                 .source = facts.source,
-                                                 .pipeline = facts.pipeline,
-                                                 .connections = flags.connections,
-                                                 .objective = asked.objective}));
+  const auto trial =
+      HW_TRY(bench::Trial::start(std::move(loaded->plan), metrics, messages,
+                                 {.version = version(),
+                                  .mode = asked.mode,
+                                  .source = facts.source,
+                                  .pipeline = facts.pipeline,
+                                  .connections = flags.connections,
+                                  .objective = asked.objective,
+                                  .commit_wait = bench::commit_wait_of(plan.config().store)}));
   HW_TRY(measure(*trial, flags, asked, report));
   report.trouble = trial->trouble();
   report.totals = trial->finish();
@@ -300,7 +302,7 @@ void add_bench(CLI::App& app, Action& action) {
       "the\n"
       "objective, the backlog does not grow and the store refuses nothing; through the listener "
       "p99 to\n"
-      "the PUBACK must be within it too.\n"
+      "the PUBACK must be within it and two commits.\n"
       "\nExit status: 0 it holds, 73 it does not.\n"
       "\nExamples:\n"
       "  headwater bench edge.yaml --messages sample.jsonl                 how much is too much\n"
