@@ -1,0 +1,646 @@
+#include "workbench/onnx_file.h"
+
+#include <fcntl.h>
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <functional>
+#include <limits>
+#include <map>
+#include <optional>
+
+#include "base/bytes.h"
+#include "base/strings.h"
+#include "io/files.h"
+#include "workbench/digest.h"
+#include "workbench/external_files.h"
+
+namespace headwater::workbench {
+namespace {
+
+namespace pb = google::protobuf;
+
+constexpr int kMaxNesting = 100;  // messages in messages; a subgraph takes three
+
+// A file for the parser, read once in pieces so that the bytes are not in memory twice.
+class FileStream final : public pb::io::CopyingInputStream {
+ public:
+  explicit FileStream(int fd) : fd_(fd) {}
+  ~FileStream() override { close(fd_); }
+  FileStream(const FileStream&) = delete;
+  FileStream& operator=(const FileStream&) = delete;
+
+  int Read(void* buffer, int size) override {
+    ssize_t got = 0;
+    do {
+      got = read(fd_, buffer, static_cast<std::size_t>(size));
+    } while (got < 0 && errno == EINTR);
+    if (got < 0) {
+      error = errno;
+      return -1;
+    }
+    hash.add({static_cast<const char*>(buffer), static_cast<std::size_t>(got)});
+    if (bytes < head.size()) {
+      const std::size_t room = head.size() - bytes;
+      std::copy_n(static_cast<const char*>(buffer), std::min(room, static_cast<std::size_t>(got)),
+                  head.begin() + static_cast<std::ptrdiff_t>(bytes));
+    }
+    bytes += static_cast<std::size_t>(got);
+    return static_cast<int>(got);
+  }
+
+  Sha256 hash;
+  std::size_t bytes = 0;
+  std::array<char, 64> head{};
+  int error = 0;
+
+ private:
+  int fd_;
+};
+
+bool parse(pb::io::ZeroCopyInputStream* from, onnx::ModelProto* to) {
+  pb::io::CodedInputStream coded(from);
+  coded.SetTotalBytesLimit(std::numeric_limits<int>::max());
+  coded.SetRecursionLimit(kMaxNesting);
+  return to->ParseFromCodedStream(&coded) && coded.ConsumedEntireMessage();
+}
+
+Error not_onnx() {
+  return Error::corrupt(
+      "not an ONNX model: the bytes are cut off, damaged, or nested deeper than {} messages",
+      kMaxNesting);
+}
+
+using TensorVisitor = std::function<Status(const onnx::TensorProto&)>;
+
+Status visit_tensors(const onnx::GraphProto& graph, const TensorVisitor& visit) {
+  for (const auto& tensor : graph.initializer()) {
+    HW_TRY(visit(tensor));
+  }
+  for (const auto& sparse : graph.sparse_initializer()) {
+    HW_TRY(visit(sparse.values()));
+    HW_TRY(visit(sparse.indices()));
+  }
+  for (const auto& node : graph.node()) {
+    for (const auto& attribute : node.attribute()) {
+      if (attribute.has_t()) {
+        HW_TRY(visit(attribute.t()));
+      }
+      for (const auto& tensor : attribute.tensors()) {
+        HW_TRY(visit(tensor));
+      }
+      if (attribute.has_g()) {
+        HW_TRY(visit_tensors(attribute.g(), visit));
+      }
+      for (const auto& sub : attribute.graphs()) {
+        HW_TRY(visit_tensors(sub, visit));
+      }
+    }
+  }
+  return {};
+}
+
+Status finish(OnnxModel& model) {
+  if (!model.proto.has_graph()) {
+    return Error::invalid("not an ONNX model: it has no graph");
+  }
+  if (model.proto.graph().node_size() == 0 && model.proto.graph().output_size() == 0) {
+    return Error::invalid("the graph is empty: no nodes and no outputs");
+  }
+  model.external = std::make_shared<ExternalFiles>(model.folder);
+  // Every external tensor is looked up now, so that a bad path is an error of the load.
+  return visit_tensors(model.proto.graph(), [&](const onnx::TensorProto& tensor) -> Status {
+    if (!is_external(tensor)) {
+      return {};
+    }
+    HW_TRY(model.external->find(tensor));
+    return {};
+  });
+}
+
+// The bytes that `tensor` must have; none for strings and unknown types.
+Result<std::uint64_t> wanted_bytes(const onnx::TensorProto& tensor) {
+  const std::uint64_t count = HW_TRY(element_count(tensor));
+  const std::size_t width = type_width(tensor.data_type());
+  if (width == 0) {
+    return Error::invalid("tensor '{}': {} elements cannot be read as bytes", tensor.name(),
+                          type_name(tensor.data_type()));
+  }
+  return count * width;
+}
+
+template <class To, class From>
+void pack(const From& values, std::string& out) {
+  out.resize(static_cast<std::size_t>(values.size()) * sizeof(To));
+  char* at = out.data();
+  for (const auto value : values) {
+    store(at, static_cast<To>(value));
+    at += sizeof(To);
+  }
+}
+
+void pack_typed(const onnx::TensorProto& tensor, std::string& out) {
+  using T = onnx::TensorProto;
+  switch (tensor.data_type()) {
+    case T::FLOAT:
+    case T::COMPLEX64:
+      return pack<float>(tensor.float_data(), out);
+    case T::DOUBLE:
+    case T::COMPLEX128:
+      return pack<double>(tensor.double_data(), out);
+    case T::INT64:
+      return pack<std::int64_t>(tensor.int64_data(), out);
+    case T::UINT64:
+      return pack<std::uint64_t>(tensor.uint64_data(), out);
+    case T::UINT32:
+      return pack<std::uint32_t>(tensor.uint64_data(), out);
+    case T::INT32:
+      return pack<std::int32_t>(tensor.int32_data(), out);
+    case T::INT16:
+    case T::UINT16:
+    case T::FLOAT16:
+    case T::BFLOAT16:
+      return pack<std::uint16_t>(tensor.int32_data(), out);
+    default:
+      return pack<std::uint8_t>(tensor.int32_data(), out);
+  }
+}
+
+float from_half(std::uint16_t half) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000U) << 16;
+  std::uint32_t exponent = (half >> 10) & 0x1FU;
+  std::uint32_t mantissa = half & 0x3FFU;
+  if (exponent == 0x1F) {
+    return std::bit_cast<float>(sign | 0x7F800000U | (mantissa << 13));
+  }
+  if (exponent == 0) {
+    const float value = static_cast<float>(mantissa) * 0x1p-24F;
+    return sign != 0 ? -value : value;
+  }
+  return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+}
+
+template <class To, class From>
+std::vector<To> converted(std::string_view bytes) {
+  std::vector<To> values(bytes.size() / sizeof(From));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    values[i] = static_cast<To>(load<From>(bytes.data() + i * sizeof(From)));
+  }
+  return values;
+}
+
+// Takes external tensors in, or leads them to `out_name`, whose bytes `append` writes.
+void take_in(onnx::TensorProto& tensor, std::string_view bytes) {
+  tensor.clear_external_data();
+  tensor.clear_data_location();
+  tensor.set_raw_data(std::string(bytes));
+}
+
+void each_tensor(onnx::GraphProto* graph, const std::function<void(onnx::TensorProto&)>& visit) {
+  for (auto& tensor : *graph->mutable_initializer()) {
+    visit(tensor);
+  }
+  for (auto& node : *graph->mutable_node()) {
+    for (auto& attribute : *node.mutable_attribute()) {
+      if (attribute.has_t()) {
+        visit(*attribute.mutable_t());
+      }
+      if (attribute.has_g()) {
+        each_tensor(attribute.mutable_g(), visit);
+      }
+      for (auto& sub : *attribute.mutable_graphs()) {
+        each_tensor(&sub, visit);
+      }
+    }
+  }
+}
+
+std::string base_name(const std::string& path) {
+  return path.substr(path.rfind('/') + 1);
+}
+
+// Removes a half-written file unless keep() was called.
+class Draft {
+ public:
+  explicit Draft(std::string path) : path_(std::move(path)) {}
+  ~Draft() {
+    if (!kept_) {
+      unlink(path_.c_str());
+    }
+  }
+  Draft(const Draft&) = delete;
+  Draft& operator=(const Draft&) = delete;
+  void keep() { kept_ = true; }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  bool kept_ = false;
+};
+
+std::string draft_name(const std::string& path) {
+  return fmt::format("{}.{}.new", path, getpid());
+}
+
+Status rename_into_place(Draft& draft, const std::string& path) {
+  io::Files& files = io::real_files();
+  HW_TRY(files.rename(draft.path(), path));
+  draft.keep();
+  const std::size_t slash = path.rfind('/');
+  return files.sync_dir(slash == std::string::npos ? "."
+                        : slash == 0               ? "/"
+                                                   : path.substr(0, slash));
+}
+
+Status write_draft(const Draft& draft, std::string_view bytes) {
+  auto file = HW_TRY(io::real_files().open(draft.path(), io::OpenMode::kCreate));
+  HW_TRY(file->truncate(0));
+  HW_TRY(file->pwrite(0, bytes));
+  return file->sync();
+}
+
+Result<std::string> serialize_proto(const onnx::ModelProto& proto) {
+  if (proto.ByteSizeLong() > kMaxModelBytes) {
+    return Error::exhausted("the model is {} bytes; an .onnx file holds {} at most",
+                            proto.ByteSizeLong(), kMaxModelBytes);
+  }
+  std::string bytes;
+  if (!proto.SerializeToString(&bytes)) {
+    return Error::internal("protobuf could not serialize the model");
+  }
+  return bytes;
+}
+
+// Writes all tensors of 1 KiB and more to `draft`, 64-byte aligned, in the graph's order.
+Status write_weights(const OnnxModel& from, onnx::ModelProto& to, const Draft& draft,
+                     const std::string& location) {
+  constexpr std::uint64_t kAlign = 64;
+  auto file = HW_TRY(io::real_files().open(draft.path(), io::OpenMode::kCreate));
+  HW_TRY(file->truncate(0));
+  std::uint64_t at = 0;
+  Status status;
+  std::string scratch;
+  each_tensor(to.mutable_graph(), [&](onnx::TensorProto& tensor) {
+    if (!status || (!is_external(tensor) && stored_bytes(tensor) < 1024)) {
+      return;
+    }
+    if (tensor.data_type() == onnx::TensorProto::STRING) {
+      return;
+    }
+    auto bytes = tensor_bytes(from, tensor, scratch);
+    if (!bytes) {
+      status = std::move(bytes).error();
+      return;
+    }
+    at = (at + kAlign - 1) / kAlign * kAlign;
+    status = file->pwrite(at, *bytes);
+    const std::uint64_t length = bytes->size();
+    tensor.clear_raw_data();
+    tensor.clear_float_data();
+    tensor.clear_int32_data();
+    tensor.clear_int64_data();
+    tensor.clear_double_data();
+    tensor.clear_uint64_data();
+    tensor.clear_external_data();
+    tensor.set_data_location(onnx::TensorProto::EXTERNAL);
+    for (const auto& [key, value] : {std::pair<std::string, std::string>{"location", location},
+                                     {"offset", std::to_string(at)},
+                                     {"length", std::to_string(length)}}) {
+      auto* entry = tensor.add_external_data();
+      entry->set_key(key);
+      entry->set_value(value);
+    }
+    at += length;
+  });
+  HW_TRY(std::move(status));
+  return file->sync();
+}
+
+}  // namespace
+
+Result<OnnxModel> load_model(const std::string& path, const LoadLimits& limits) {
+  const auto failed = [&](Error error) { return std::move(error).with("load model '{}'", path); };
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) {
+    return failed(Error::from_errno(errno, "open"));
+  }
+  FileStream stream(fd);
+  struct stat facts {};
+  if (fstat(fd, &facts) != 0) {
+    return failed(Error::from_errno(errno, "stat"));
+  }
+  if (!S_ISREG(facts.st_mode)) {
+    return failed(Error::invalid("not a regular file; name the .onnx file"));
+  }
+  const auto size = static_cast<std::uint64_t>(facts.st_size);
+  if (size == 0) {
+    return failed(Error::corrupt("the file is empty"));
+  }
+  if (size > std::min(limits.max_bytes, kMaxModelBytes)) {
+    return failed(Error::exhausted(
+        "the file is {} bytes, above the limit of {}; larger models keep their weights in a file "
+        "of their own",
+        size, std::min(limits.max_bytes, kMaxModelBytes)));
+  }
+  OnnxModel model;
+  bool good = false;
+  {
+    pb::io::CopyingInputStreamAdaptor adaptor(&stream, 64 * 1024);
+    good = parse(&adaptor, &model.proto);
+  }
+  if (stream.error != 0) {
+    return failed(Error::from_errno(stream.error, "read"));
+  }
+  if (!good) {
+    const std::string_view head(stream.head.data(), stream.head.size());
+    if (head.starts_with("version https://git-lfs")) {
+      return failed(Error::corrupt("this is a Git LFS pointer, not the model; run 'git lfs pull'"));
+    }
+    if (head.substr(4, 4) == "ORTM") {
+      return failed(Error::invalid(
+          "this is a model in ORT format; the workbench reads the .onnx it was made from"));
+    }
+    return failed(not_onnx());
+  }
+  model.path = path;
+  const std::size_t slash = path.rfind('/');
+  model.folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+  model.file_bytes = stream.bytes;
+  model.digest = stream.hash.hex();
+  if (Status status = finish(model); !status) {
+    return failed(std::move(status).error());
+  }
+  return model;
+}
+
+Result<OnnxModel> parse_model(std::string_view bytes, const std::string& folder,
+                              const LoadLimits& limits) {
+  if (bytes.size() > std::min(limits.max_bytes, kMaxModelBytes)) {
+    return Error::exhausted("the model is {} bytes, above the limit of {}", bytes.size(),
+                            std::min(limits.max_bytes, kMaxModelBytes));
+  }
+  OnnxModel model;
+  pb::io::ArrayInputStream stream(bytes.data(), static_cast<int>(bytes.size()));
+  if (bytes.empty() || !parse(&stream, &model.proto)) {
+    return not_onnx();
+  }
+  model.folder = folder;
+  model.file_bytes = bytes.size();
+  HW_TRY(finish(model));
+  return model;
+}
+
+Status write_file(const std::string& path, std::string_view bytes) {
+  Draft draft(draft_name(path));
+  HW_TRY(write_draft(draft, bytes));
+  return rename_into_place(draft, path);
+}
+
+Result<std::string> serialize(const OnnxModel& model) {
+  return serialize_proto(model.proto);
+}
+
+Status save_model(const OnnxModel& model, const std::string& path, const SaveOptions& options) {
+  std::uint64_t inside = 0;
+  bool external = false;
+  HW_TRY(visit_tensors(model.proto.graph(), [&](const onnx::TensorProto& tensor) -> Status {
+    inside += stored_bytes(tensor);
+    external = external || is_external(tensor);
+    return {};
+  }));
+  const auto failed = [&](Error error) { return std::move(error).with("write '{}'", path); };
+  if (!external && inside <= options.inline_bytes) {
+    auto bytes = serialize_proto(model.proto);
+    if (!bytes) {
+      return failed(std::move(bytes).error());
+    }
+    Status status = write_file(path, *bytes);
+    return status ? Status{} : failed(std::move(status).error());
+  }
+  onnx::ModelProto copy = model.proto;
+  std::optional<Draft> weights;
+  const std::string weights_path = path + ".data";
+  Status status;
+  if (inside <= options.inline_bytes) {
+    each_tensor(copy.mutable_graph(), [&](onnx::TensorProto& tensor) {
+      if (status && is_external(tensor)) {
+        std::string scratch;
+        auto bytes = tensor_bytes(model, tensor, scratch);
+        if (bytes) {
+          take_in(tensor, *bytes);
+        } else {
+          status = std::move(bytes).error();
+        }
+      }
+    });
+  } else {
+    weights.emplace(draft_name(weights_path));
+    status = write_weights(model, copy, *weights, base_name(weights_path));
+  }
+  if (!status) {
+    return failed(std::move(status).error());
+  }
+  auto bytes = serialize_proto(copy);
+  if (!bytes) {
+    return failed(std::move(bytes).error());
+  }
+  Draft draft(draft_name(path));
+  status = write_draft(draft, *bytes);
+  if (status && weights) {
+    status = rename_into_place(*weights, weights_path);
+  }
+  if (status) {
+    status = rename_into_place(draft, path);
+  }
+  return status ? Status{} : failed(std::move(status).error());
+}
+
+std::size_t type_width(int data_type) {
+  using T = onnx::TensorProto;
+  switch (data_type) {
+    case T::FLOAT:
+    case T::INT32:
+    case T::UINT32:
+      return 4;
+    case T::DOUBLE:
+    case T::INT64:
+    case T::UINT64:
+    case T::COMPLEX64:
+      return 8;
+    case T::COMPLEX128:
+      return 16;
+    case T::INT16:
+    case T::UINT16:
+    case T::FLOAT16:
+    case T::BFLOAT16:
+      return 2;
+    case T::INT8:
+    case T::UINT8:
+    case T::BOOL:
+      return 1;
+    default:
+      return 0;
+  }
+}
+
+std::string type_name(int data_type) {
+  constexpr std::array<std::string_view, 24> kNames = {
+      "undefined",      "float32",    "uint8",          "int8",       "uint16",   "int16",
+      "int32",          "int64",      "string",         "bool",       "float16",  "float64",
+      "uint32",         "uint64",     "complex64",      "complex128", "bfloat16", "float8e4m3fn",
+      "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz", "uint4",      "int4",     "float4e2m1"};
+  if (data_type >= 0 && static_cast<std::size_t>(data_type) < kNames.size()) {
+    return std::string(kNames[static_cast<std::size_t>(data_type)]);
+  }
+  return fmt::format("type {}", data_type);
+}
+
+Result<std::uint64_t> element_count(const onnx::TensorProto& tensor) {
+  std::uint64_t count = 1;
+  for (const std::int64_t dim : tensor.dims()) {
+    std::uint64_t product = 0;
+    if (dim < 0) {
+      return Error::invalid("tensor '{}': dimension {} is negative", tensor.name(), dim);
+    }
+    if (__builtin_mul_overflow(count, static_cast<std::uint64_t>(dim), &product) ||
+        product > (std::uint64_t{1} << 58)) {
+      return Error::invalid("tensor '{}': its dimensions multiply to more than 2^58",
+                            tensor.name());
+    }
+    count = product;
+  }
+  return count;
+}
+
+bool is_external(const onnx::TensorProto& tensor) {
+  return tensor.data_location() == onnx::TensorProto::EXTERNAL;
+}
+
+std::uint64_t stored_bytes(const onnx::TensorProto& tensor) {
+  if (is_external(tensor)) {
+    const auto count = element_count(tensor);
+    return count ? *count * type_width(tensor.data_type()) : 0;
+  }
+  std::uint64_t bytes = tensor.raw_data().size();
+  for (const auto& text : tensor.string_data()) {
+    bytes += text.size();
+  }
+  const auto add = [&](auto count, std::uint64_t width) {
+    bytes += static_cast<std::uint64_t>(count) * width;
+  };
+  add(tensor.float_data_size(), 4);
+  add(tensor.double_data_size(), 8);
+  add(tensor.int64_data_size(), 8);
+  add(tensor.uint64_data_size(), 8);
+  add(tensor.int32_data_size(), std::max<std::uint64_t>(1, type_width(tensor.data_type())));
+  return bytes;
+}
+
+Result<std::string_view> tensor_bytes(const OnnxModel& model, const onnx::TensorProto& tensor,
+                                      std::string& scratch) {
+  const std::uint64_t wanted = HW_TRY(wanted_bytes(tensor));
+  std::string_view bytes;
+  if (is_external(tensor)) {
+    if (!model.external) {
+      return Error::invalid("tensor '{}': external data of a model in memory", tensor.name());
+    }
+    bytes = HW_TRY(model.external->find(tensor));
+  } else if (tensor.has_raw_data()) {
+    bytes = tensor.raw_data();
+  } else {
+    pack_typed(tensor, scratch);
+    bytes = scratch;
+  }
+  if (bytes.size() != wanted) {
+    return Error::invalid("tensor '{}': {} bytes, {} expected of {}", tensor.name(), bytes.size(),
+                          wanted, type_name(tensor.data_type()));
+  }
+  return bytes;
+}
+
+template <class T>
+Result<std::vector<T>> tensor_values(const OnnxModel& model, const onnx::TensorProto& tensor) {
+  using P = onnx::TensorProto;
+  std::string scratch;
+  const std::string_view bytes = HW_TRY(tensor_bytes(model, tensor, scratch));
+  switch (tensor.data_type()) {
+    case P::FLOAT:
+      return converted<T, float>(bytes);
+    case P::DOUBLE:
+      return converted<T, double>(bytes);
+    case P::INT64:
+      return converted<T, std::int64_t>(bytes);
+    case P::UINT64:
+      return converted<T, std::uint64_t>(bytes);
+    case P::INT32:
+      return converted<T, std::int32_t>(bytes);
+    case P::UINT32:
+      return converted<T, std::uint32_t>(bytes);
+    case P::INT16:
+      return converted<T, std::int16_t>(bytes);
+    case P::UINT16:
+      return converted<T, std::uint16_t>(bytes);
+    case P::INT8:
+      return converted<T, std::int8_t>(bytes);
+    case P::UINT8:
+    case P::BOOL:
+      return converted<T, std::uint8_t>(bytes);
+    case P::FLOAT16:
+    case P::BFLOAT16: {
+      std::vector<T> values(bytes.size() / 2);
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        const auto half = load<std::uint16_t>(bytes.data() + 2 * i);
+        const float value = tensor.data_type() == P::FLOAT16
+                                ? from_half(half)
+                                : std::bit_cast<float>(static_cast<std::uint32_t>(half) << 16);
+        values[i] = static_cast<T>(value);
+      }
+      return values;
+    }
+    default:
+      return Error::invalid("tensor '{}': {} elements are not numbers", tensor.name(),
+                            type_name(tensor.data_type()));
+  }
+}
+
+template Result<std::vector<float>> tensor_values(const OnnxModel&, const onnx::TensorProto&);
+template Result<std::vector<double>> tensor_values(const OnnxModel&, const onnx::TensorProto&);
+template Result<std::vector<std::int64_t>> tensor_values(const OnnxModel&,
+                                                         const onnx::TensorProto&);
+
+template <class T>
+onnx::TensorProto make_tensor(std::string name, std::vector<std::int64_t> dims,
+                              const std::vector<T>& values) {
+  onnx::TensorProto tensor;
+  tensor.set_name(std::move(name));
+  tensor.mutable_dims()->Assign(dims.begin(), dims.end());
+  tensor.set_data_type(std::is_same_v<T, float>          ? onnx::TensorProto::FLOAT
+                       : std::is_same_v<T, double>       ? onnx::TensorProto::DOUBLE
+                       : std::is_same_v<T, std::int64_t> ? onnx::TensorProto::INT64
+                       : std::is_same_v<T, std::int32_t> ? onnx::TensorProto::INT32
+                       : std::is_same_v<T, std::int8_t>  ? onnx::TensorProto::INT8
+                                                         : onnx::TensorProto::UINT8);
+  tensor.set_raw_data(
+      std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)));
+  return tensor;
+}
+
+template onnx::TensorProto make_tensor(std::string, std::vector<std::int64_t>,
+                                       const std::vector<float>&);
+template onnx::TensorProto make_tensor(std::string, std::vector<std::int64_t>,
+                                       const std::vector<double>&);
+template onnx::TensorProto make_tensor(std::string, std::vector<std::int64_t>,
+                                       const std::vector<std::int64_t>&);
+template onnx::TensorProto make_tensor(std::string, std::vector<std::int64_t>,
+                                       const std::vector<std::int32_t>&);
+template onnx::TensorProto make_tensor(std::string, std::vector<std::int64_t>,
+                                       const std::vector<std::int8_t>&);
+template onnx::TensorProto make_tensor(std::string, std::vector<std::int64_t>,
+                                       const std::vector<std::uint8_t>&);
+
+}  // namespace headwater::workbench
