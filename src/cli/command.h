@@ -24,6 +24,7 @@ void add_reference(CLI::App& app, Action& action);
 void add_top(CLI::App& app, Action& action);
 void add_tap(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
+void add_model(CLI::App& app, Action& action);
 void add_torture(CLI::App& app, Action& action);
 
 // "0.1.0"

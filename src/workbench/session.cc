@@ -8,6 +8,7 @@
 #include "base/strings.h"
 #include "model/ort.h"
 #include "model/runtime.h"
+#include "workbench/graph.h"
 #include "workbench/onnx_file.h"
 
 namespace headwater::workbench {
@@ -382,6 +383,15 @@ Result<std::unique_ptr<Session>> Session::open(const OnnxModel& model,
                                            runtime->info.version);
   }
   return std::unique_ptr<Session>(std::move(session));
+}
+
+Status check_file(const std::string& path) {
+  if (path.ends_with(".ort")) {
+    return {};
+  }
+  OnnxModel model = HW_TRY(load_model(path));
+  HW_TRY(sort_nodes(model.proto).with("model '{}'", path));
+  return check_model(model.proto).with("model '{}'", path);
 }
 
 Result<std::string> runtime_version() {

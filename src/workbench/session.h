@@ -69,6 +69,10 @@ class Session {
   virtual Status run_bound() = 0;
 };
 
+// Reads an .onnx file and checks that its graph hangs together, as load_model() and check_model()
+// do, before ONNX Runtime gets to see it; a file in ORT format passes.
+Status check_file(const std::string& path);
+
 // Version of ONNX Runtime ("1.29.0"), opened if it is not yet.
 Result<std::string> runtime_version();
 
