@@ -263,9 +263,9 @@ void JsonShapes::learn(std::string_view document, std::span<const JsonLeaf> leav
       Node node;
       node.begin = keep(before);
       node.size = static_cast<std::uint32_t>(before.size());
-      std::memcpy(&node.front, before.data(), std::min<std::size_t>(before.size(), 8));
-      node.mask =
-          before.size() >= 8 ? ~std::uint64_t{0} : (std::uint64_t{1} << (8 * before.size())) - 1;
+      const std::size_t shown = std::min(before.size(), sizeof node.front);
+      std::memcpy(node.front.data(), before.data(), shown);
+      std::memset(node.mask.data(), 0xFF, shown);
       // The longest first: of `"a":` and `"a":[` only one can be right, the one that goes on.
       Index before_it = 0;
       for (Index other = nodes_[at].child; other != 0 && nodes_[other].size > node.size;
@@ -338,13 +338,16 @@ bool JsonShapes::read(std::string_view document, std::size_t row,
         return true;
       }
     }
-    const auto front = load<std::uint64_t>(at);
+    const auto first_word = load<std::uint64_t>(at);
+    const auto second_word = load<std::uint64_t>(at + 8);
     Index next = node->child;
     for (; next != 0; next = nodes[next].sibling) {
       node = nodes + next;
-      if (((front ^ node->front) & node->mask) == 0 && node->size <= left &&
-          (node->size <= 8 ||
-           same_bytes_inline(at + 8, literals + node->begin + 8, node->size - 8))) {
+      const std::uint64_t differ = ((first_word ^ node->front[0]) & node->mask[0]) |
+                                   ((second_word ^ node->front[1]) & node->mask[1]);
+      if (differ == 0 && node->size <= left &&
+          (node->size <= 16 ||
+           same_bytes_inline(at + 16, literals + node->begin + 16, node->size - 16))) {
         break;
       }
     }

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -88,8 +89,8 @@ class JsonShapes {
  private:
   using Index = std::uint32_t;  // 0: none
   struct Node {
-    std::uint64_t front = 0;  // the first bytes, up to 8, and which of them count
-    std::uint64_t mask = 0;
+    std::array<std::uint64_t, 2> front{};  // the first bytes, up to 16, and which of them count
+    std::array<std::uint64_t, 2> mask{};
     std::uint32_t begin = 0;  // of the bytes before the value, in literals_
     std::uint32_t size = 0;
     Index child = 0;
