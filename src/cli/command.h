@@ -24,7 +24,8 @@ void add_reference(CLI::App& app, Action& action);
 void add_top(CLI::App& app, Action& action);
 void add_tap(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
-void add_model(CLI::App& app, Action& action);
+// Without `whole` only its name and description: its flags would stay in the memory of every edge.
+void add_model(CLI::App& app, Action& action, bool whole);
 void add_torture(CLI::App& app, Action& action);
 
 // "0.1.0"

@@ -80,7 +80,7 @@ int main(int argc, char** argv) {
   headwater::add_top(app, action);
   headwater::add_tap(app, action);
   headwater::add_bench(app, action);
-  headwater::add_model(app, action);
+  headwater::add_model(app, action, argc > 1 && std::string_view(argv[1]) == "model");
   headwater::add_torture(app, action);
   try {
     app.parse(argc, argv);

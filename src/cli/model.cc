@@ -94,8 +94,11 @@ int model_fail(const Error& error) {
   return static_cast<int>(workbench::verdict_of(error));
 }
 
-void add_model(CLI::App& app, Action& action) {
+void add_model(CLI::App& app, Action& action, bool whole) {
   CLI::App* model = app.add_subcommand("model", "Look at ONNX models, measure them, tidy them up");
+  if (!whole) {
+    return;
+  }
   model->require_subcommand(1);
   model->footer(
       "Examples:\n"
