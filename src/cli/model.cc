@@ -114,6 +114,7 @@ void add_model(CLI::App& app, Action& action, bool whole) {
   add_model_verify(model, action);
   add_model_bench(model, action);
   add_model_optimize(model, action);
+  add_model_quantize(model, action);
 }
 
 }  // namespace headwater

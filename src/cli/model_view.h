@@ -35,5 +35,6 @@ void add_model_inspect(CLI::App* model, Action& action);
 void add_model_verify(CLI::App* model, Action& action);
 void add_model_bench(CLI::App* model, Action& action);
 void add_model_optimize(CLI::App* model, Action& action);
+void add_model_quantize(CLI::App* model, Action& action);
 
 }  // namespace headwater
