@@ -115,6 +115,7 @@ void add_model(CLI::App& app, Action& action, bool whole) {
   add_model_bench(model, action);
   add_model_optimize(model, action);
   add_model_quantize(model, action);
+  add_model_sensitivity(model, action);
 }
 
 }  // namespace headwater

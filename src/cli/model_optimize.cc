@@ -18,6 +18,7 @@ struct OptimizeFlags {
   std::string format = "onnx";
   std::string report;
   DataFlags data;
+  SearchFlags search;
   bool graph = false;
   bool keep_opset = false;
   bool allow_larger = false;
@@ -25,8 +26,12 @@ struct OptimizeFlags {
 };
 
 Result<int> optimize(const OptimizeFlags& flags) {
+  if (!flags.search.goal.empty() || !flags.search.replay.empty()) {
+    return run_search(flags.search, flags.model, flags.output, flags.data, flags.report,
+                      flags.json);
+  }
   if (!flags.graph) {
-    return Error::invalid("say --graph: it is the only kind of optimization so far");
+    return Error::invalid("say --goal speed, size or balanced to search int8, or --graph to tidy");
   }
   static const std::map<std::string, workbench::GraphLevel> kLevels = {
       {"none", workbench::GraphLevel::kNone},
@@ -66,6 +71,7 @@ void add_model_optimize(CLI::App* model, Action& action) {
   command->add_option("-o,--output", flags->output, "The file to write")->required();
   command->add_flag("--graph", flags->graph,
                     "Clean-up, opset 13 and ONNX Runtime's own graph levels");
+  add_search_flags(command, flags->search);
   add_data_flags(command, flags->data);
   command
       ->add_option("--level", flags->level,

@@ -36,5 +36,22 @@ void add_model_verify(CLI::App* model, Action& action);
 void add_model_bench(CLI::App* model, Action& action);
 void add_model_optimize(CLI::App* model, Action& action);
 void add_model_quantize(CLI::App* model, Action& action);
+void add_model_sensitivity(CLI::App* model, Action& action);
+
+// Of `optimize --goal` (model_search.cc).
+struct SearchFlags {
+  std::string goal;
+  double min_snr = 30;
+  double max_drop = -1;  // below 0: not asked
+  std::string labels;
+  double min_speedup = 1.02;
+  std::string budget = "60s";
+  std::string replay;
+  bool reduced_range = false;
+};
+void add_search_flags(CLI::App* command, SearchFlags& flags);
+Result<int> run_search(const SearchFlags& flags, const std::string& model,
+                       const std::string& output, const DataFlags& data, const std::string& report,
+                       bool json);
 
 }  // namespace headwater
