@@ -53,6 +53,9 @@ void Agent::drain(Nanos limit) {
   const MonoTime until = io::mono_now() + limit;
   parts_->drained = true;
   parts_->health.set_not_ready("edge", "draining");
+  if (parts_->spool != nullptr) {
+    parts_->spool->hurry();
+  }
   std::mutex mutex;
   std::condition_variable changed;
   std::size_t waiting = 0;
@@ -89,6 +92,10 @@ void Agent::drain(Nanos limit) {
 }
 
 bool Agent::finished() const {
+  if (std::all_of(parts_->workers.begin(), parts_->workers.end(),
+                  [](const auto& worker) { return worker->sources_ended(); })) {
+    parts_->spool->hurry();  // nothing comes any more that it could wait for
+  }
   for (const std::unique_ptr<Worker>& worker : parts_->workers) {
     if (!worker->finished()) {
       return false;

@@ -416,15 +416,16 @@ Status build_agent(Agent::Parts& parts) {
     }
     parts.fanout->uplink = parts.uplink.get();
   }
-  if (const Status noted = parts.spool->consumers_known(); !noted) {
-    log::warn("consumers are not written down", {{"why", noted.error().text()}});
-  }
   HW_TRY(start_servers(parts));
   for (const std::unique_ptr<Worker>& worker : parts.workers) {
     api::HealthState::Heart& heart =
         parts.health.watch("worker-" + std::to_string(worker->index()), std::chrono::seconds(30));
     heart.beat();
     HW_TRY(worker->start([&heart] { heart.beat(); }));
+  }
+  // Behind the start of the workers: what a pipeline must replay is held from there on.
+  if (const Status noted = parts.spool->consumers_known(); !noted) {
+    log::warn("consumers are not written down", {{"why", noted.error().text()}});
   }
   if (parts.uplink != nullptr) {
     api::HealthState::Heart& heart = parts.health.watch("uplink", std::chrono::seconds(30));

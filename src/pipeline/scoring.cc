@@ -80,6 +80,7 @@ void Scoring::enqueue(Batch batch, std::uint16_t stream, BatchPool& pool) {
 
 bool Scoring::step(BatchPool& pool) {
   timer_.enter(CpuStage::kStore);
+  step_began_ = io::mono_now();
   complained_ = false;
   if (blocked()) {
     if (!empty_outbox()) {
@@ -236,7 +237,6 @@ void Scoring::run(Batch batch, std::uint16_t stream, BatchPool& pool) {
     pool.give(std::move(batch));
     return;
   }
-  const MonoTime began = io::mono_now();
   const Row& first = batch.row(batch.selection().front());
   const bool replayed = (first.flags & kRowReplayed) != 0;
   const MonoTime arrived = first.arrived;
@@ -274,7 +274,7 @@ void Scoring::run(Batch batch, std::uint16_t stream, BatchPool& pool) {
   }
   pool.give(std::move(done_));
   done_ = Batch();
-  measure(sequences_.size(), io::mono_now() - began);
+  measure(sequences_.size(), io::mono_now() - step_began_);
 }
 
 std::vector<Alert> Scoring::departures(const Batch& batch,
@@ -483,6 +483,7 @@ void Scoring::append_decisions(std::uint16_t stream, std::size_t begin, std::siz
 void Scoring::hand_over() {
   // Rows are let go only behind their decisions: in a full store alerts must not wait for that.
   transaction_.to_make_room();
+  transaction_.may_wait_with(Lane::kReadings);
   outbox_.push_back(std::move(transaction_));
   transaction_ = Transaction();
   (void)empty_outbox();

@@ -225,6 +225,7 @@ class Scoring final : private Outputs {
   bool told_out_of_reach_ = false;
   std::size_t holds_ = 0;
   bool checkpoint_due_ = false;
+  MonoTime step_began_{};  // with what it takes to read, copy and decode rows again
   MonoTime last_checkpoint_;
   std::uint64_t saved_through_ = 0;       // through_ of the last state handed over
   std::size_t run_bytes_ = 0;             // of payloads, since then

@@ -124,6 +124,9 @@ Scoring::Steps Scoring::replace(Steps steps) {
   std::swap(parts_.steps, steps);
   name_stages();
   pace_ = Pace(parts_.steps.objective, parts_.steps.start_cost);
+  if (parts_.steps.objective <= Nanos{0}) {
+    undurable_.clear();  // nobody asks any more whether they were in time
+  }
   counts_.objective_ns.set(static_cast<std::uint64_t>(parts_.steps.objective.count()));
   judge_objective();
   find_stale_state();

@@ -35,6 +35,28 @@ TEST(Scoring, RecordsScoresAlertsAndTheCursorOfEachRow) {
   EXPECT_EQ(rig.latency.count(), 4U);
 }
 
+TEST(Scoring, DecisionsWaitAsLongAsTheirReadingsUnlessOneAlerts) {
+  Rig rig;
+  rig.options.lanes[index_of(Lane::kReadings)].patience = std::chrono::hours(1);
+  ASSERT_TRUE(rig.build());
+  ASSERT_TRUE(rig.commit());  // what a start writes
+  const std::uint64_t before = rig.spool->stats().commits;
+  const Ticket start = rig.spool->committed();
+  for (int i = 1; i <= 2; ++i) {
+    rig.feed->add(fmt::format("d {}", i));
+    rig.pump();
+    while (rig.scoring->step(rig.pool)) {
+    }
+  }
+  EXPECT_EQ(rig.spool->committed(), start) << "two readings and what became of them";
+  rig.feed->add("d 3");
+  rig.pump();
+  while (rig.scoring->step(rig.pool)) {
+  }
+  EXPECT_TRUE(until([&] { return rig.spool->committed() > start + 4; })) << "the third alerts";
+  EXPECT_EQ(rig.spool->stats().commits, before + 1);
+}
+
 TEST(Scoring, AnAlertCarriesWhereItsRowCameFrom) {
   Rig rig;
   ASSERT_TRUE(rig.build());

@@ -101,8 +101,11 @@ bool Worker::round() {
     delivery->pump();
   }
   clock_.leave();
-  if (!more && !finished() && ended() && settled()) {
-    finished_.store(true, std::memory_order_release);
+  if (!more && !finished() && ended()) {
+    ended_.store(true, std::memory_order_release);
+    if (settled()) {
+      finished_.store(true, std::memory_order_release);
+    }
   }
   return more;
 }

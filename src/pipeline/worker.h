@@ -79,6 +79,8 @@ class Worker {
   // CPU time of its thread that belongs to none of these.
   const StageTimes& own_times() const { return clock_.own(); }
   // True when every source of this worker has ended and all its rows are decided and committed.
+  // The sources of this worker are; what they gave may still wait for its commit.
+  bool sources_ended() const { return ended_.load(std::memory_order_acquire); }
   bool finished() const { return finished_.load(std::memory_order_acquire); }
 
  private:
@@ -112,6 +114,7 @@ class Worker {
   std::thread thread_;
   std::atomic<Ticket> committed_{0};
   std::atomic<bool> wake_posted_{false};
+  std::atomic<bool> ended_{false};
   std::atomic<bool> finished_{false};
 
   bool closed_ = false;  // sources and sinks take no more calls

@@ -279,7 +279,8 @@ Status SpoolCore::admit(const Transaction& transaction, std::size_t bytes) {
       !transaction.takes_sequences() && !transaction.leaves_room_ && bytes <= format::kPageBytes;
   if (!cursors && !has_room(bytes, reserve_behind(transaction))) {
     if (rows && std::exchange(wanted_, bytes) == 0) {
-      wake_.notify_one();  // from here on there is a look for room
+      prompt_ = prompt_.value_or(io::mono_now());  // what waits in memory may make room
+      wake_.notify_one();                          // from here on there is a look for room
     }
     return Error::exhausted("spool is full: {} bytes and nothing to let go", options_.max_bytes);
   }
@@ -295,8 +296,13 @@ Status SpoolCore::admit(const Transaction& transaction, std::size_t bytes) {
 }
 
 Nanos SpoolCore::patience_of(const Transaction& transaction) const {
+  // While rows wait for room, what makes some is in a hurry.
+  if (hurry_ || (transaction.makes_room_ && wanted_ > 0)) {
+    return Nanos{0};
+  }
   if (!transaction.takes_sequences()) {
-    return transaction.makes_room_ ? Nanos{0} : options_.lanes[index_of(Lane::kReadings)].patience;
+    return transaction.waits_with_ ? options_.lanes[index_of(*transaction.waits_with_)].patience
+                                   : Nanos{0};
   }
   Nanos least = Nanos::max();
   for (const Lane lane : kAllLanes) {
@@ -324,7 +330,6 @@ Result<Submitted> SpoolCore::submit(Transaction& transaction) {
   }
   transaction.assemble();
   const MonoTime now = io::mono_now();
-  const Nanos patience = patience_of(transaction);
   Submitted submitted;
   bool wake = false;
   {
@@ -353,6 +358,7 @@ Result<Submitted> SpoolCore::submit(Transaction& transaction) {
     }
     pending.body.swap(transaction.body_);
     queue_facts_.add(transaction.facts_.facts());
+    const Nanos patience = patience_of(transaction);
     const bool sooner = patience.count() > 0 && now + patience < patient_until_;
     if (sooner) {
       patient_until_ = now + patience;
@@ -409,6 +415,15 @@ Status SpoolCore::flush(Nanos timeout) {
                               health_text_.empty() ? "" : ": ", health_text_);
   }
   return {};
+}
+
+void SpoolCore::hurry() {
+  const std::lock_guard guard(queue_mutex_);
+  if (std::exchange(hurry_, true)) {
+    return;
+  }
+  prompt_ = prompt_.value_or(io::mono_now());
+  wake_.notify_one();
 }
 
 void SpoolCore::add_consumer(std::string_view consumer, Lane lane, bool receives) {
@@ -632,6 +647,9 @@ std::vector<ClockMap> Spool::clock_maps() const {
 }
 void Spool::deliver_to(std::string_view consumer, Lane lane) {
   core_->add_consumer(consumer, lane, true);
+}
+void Spool::hurry() {
+  core_->hurry();
 }
 Status Spool::consumers_known() {
   const std::optional<std::string> blob = core_->confirm_consumers();

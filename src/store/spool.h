@@ -52,9 +52,9 @@ struct LaneLimits {
   Nanos max_age{};              // in uptime, see SpoolClock; reason expired
   // How long a row may wait in memory for its commit, in which a crash loses it: for sources that
   // acknowledge nothing. Zero: commits as `commit_delay` says. A transaction is as patient as its
-  // least patient row (without rows: as the lane readings), commits at once with one that is not,
-  // or when kPatientBytes (at most half of max_queue_bytes) wait. Nothing leaves before its commit,
-  // whatever the lane: a sequence is never given twice.
+  // least patient row (without rows: not at all, but for may_wait_with()), commits at once with
+  // one that is not, or when kPatientBytes (at most half of max_queue_bytes) wait. Nothing leaves
+  // before its commit, whatever the lane: a sequence is never given twice.
   Nanos patience{};
 };
 
@@ -195,6 +195,8 @@ class Spool {
   // were delivered: letting them go leaves a gap record. It is no receiver: alone it makes nothing
   // delivered. Until it is told otherwise.
   void hold_for(std::string_view consumer, Lane lane, bool hold = true);
+  // From now on nothing is patient: what waits in memory is committed, and so is what comes.
+  void hurry();
   // All consumers have been told of. They are written down: until the next process says so too,
   // what is full lets rows go by these. Call it again when some came or went for good.
   Status consumers_known();

@@ -46,6 +46,7 @@ class SpoolCore final : public SegmentSource {
   double fill() const { return fill_.load(std::memory_order_relaxed); }
   Ticket committed() const { return committed_ticket_.load(std::memory_order_acquire); }
   Status flush(Nanos timeout);
+  void hurry();
   void add_consumer(std::string_view consumer, Lane lane, bool receives);
   void recall_consumers();
   std::optional<std::string> confirm_consumers();  // their blob, when it is another than before
@@ -178,6 +179,7 @@ class SpoolCore final : public SegmentSource {
   // the end of the others' patience.
   std::optional<MonoTime> prompt_;
   MonoTime patient_until_{std::numeric_limits<std::int64_t>::max()};
+  bool hurry_ = false;              // nothing is patient any more
   bool waits_patiently_ = false;    // the flusher, for patient_until_
   RowFacts queue_facts_;            // of all rows in queue_
   spool_format::Sequences next_{};  // sequences to give

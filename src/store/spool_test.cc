@@ -266,12 +266,32 @@ TEST_F(SpoolTest, PatientRowsWaitInMemoryForOneThatIsNot) {
   for (int i = 0; i < 20; ++i) {
     transaction.append(Lane::kReadings, 0, sample_row("patient"));
     ASSERT_TRUE(spool->submit(transaction).ok());
-    transaction.cursor("reader", Lane::kReadings, 0, static_cast<std::uint64_t>(i));
+    transaction.cursor("decided", Lane::kReadings, 0, static_cast<std::uint64_t>(i));
+    transaction.may_wait_with(Lane::kReadings);
     ASSERT_TRUE(spool->submit(transaction).ok());
   }
   EXPECT_EQ(spool->committed(), 0U);
   transaction.append(Lane::kAlerts, 0, sample_row("not"));
   const Ticket last = spool->submit(transaction).value().ticket;
+  EXPECT_TRUE(until([&] { return spool->committed() == last; }));
+}
+
+TEST_F(SpoolTest, CursorsAreNotPatientAndNothingIsInAHurry) {
+  options.lanes[index_of(Lane::kReadings)].patience = std::chrono::hours(1);
+  auto spool = Spool::open(disk, options).value();
+  Transaction transaction;
+  transaction.append(Lane::kReadings, 0, sample_row("patient"));
+  ASSERT_TRUE(spool->submit(transaction).ok());
+  transaction.cursor("uplink", Lane::kAlerts, kAllStreams, 1);
+  Ticket last = spool->submit(transaction).value().ticket;
+  EXPECT_TRUE(until([&] { return spool->committed() == last; })) << "a receiver's cursor";
+  transaction.append(Lane::kReadings, 0, sample_row("patient"));
+  last = spool->submit(transaction).value().ticket;
+  EXPECT_LT(spool->committed(), last);
+  spool->hurry();
+  EXPECT_TRUE(until([&] { return spool->committed() == last; }));
+  transaction.append(Lane::kReadings, 0, sample_row("not patient any more"));
+  last = spool->submit(transaction).value().ticket;
   EXPECT_TRUE(until([&] { return spool->committed() == last; }));
 }
 

@@ -103,6 +103,7 @@ void Transaction::clear() {
   kept_bytes_ = 0;
   makes_room_ = false;
   leaves_room_ = false;
+  waits_with_.reset();
   drop_rows();
 }
 

@@ -14,6 +14,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -49,6 +50,9 @@ class Transaction {
   // Rows may be let go once it is committed, and not before: where the spool is full and refuses
   // rows, it takes these all the same, from the reserve that cursors have too.
   void to_make_room() { makes_room_ = true; }
+  // Without rows it commits at once, unless it may wait as long as rows of this lane do
+  // (LaneLimits::patience).
+  void may_wait_with(Lane lane) { waits_with_ = lane; }
   // Without rows too it leaves a part of that reserve to others: cursors alone make room.
   void leave_room() { leaves_room_ = true; }
 
@@ -103,6 +107,7 @@ class Transaction {
   std::size_t rows_ = 0;
   bool makes_room_ = false;
   bool leaves_room_ = false;
+  std::optional<Lane> waits_with_;
   std::array<std::size_t, kLanes> lane_rows_{};
 };
 
