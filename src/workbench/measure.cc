@@ -11,8 +11,9 @@
 namespace headwater::workbench {
 namespace {
 
-constexpr int kOpenings = 6;            // of each session in a comparison
-constexpr double kBlockSeconds = 2e-3;  // a turn is at least so long
+constexpr int kOpenings = 6;                   // of each session in a comparison
+constexpr double kBlockSeconds = 2e-3;         // a turn is at least so long
+constexpr std::uint64_t kMaxBlock = 1U << 16;  // calls
 constexpr int kBootstraps = 1000;
 constexpr int kLeastRounds = 30;
 
@@ -45,15 +46,26 @@ class Stopwatch {
   clockid_t cpu_clock_;
 };
 
-// Calls that take about kBlockSeconds.
+// A turn: a call that is not timed brings the session's data back into the cache, then `calls`.
+Result<Span> turn(Session& session, const Stopwatch& watch, std::uint64_t calls) {
+  HW_TRY(session.run_bound());
+  return watch.time(session, calls);
+}
+
+// Calls that take about kBlockSeconds of CPU time; the fastest of a few tries, so that a neighbour
+// does not make it small.
 Result<std::uint64_t> block_of(Session& session, const Stopwatch& watch) {
   std::uint64_t calls = 1;
   while (true) {
-    const Span span = HW_TRY(watch.time(session, calls));
-    if (span.wall >= kBlockSeconds / 2 || calls >= (1U << 16)) {
-      const double wanted = static_cast<double>(calls) * kBlockSeconds / std::max(span.wall, 1e-9);
-      return std::max<std::uint64_t>(1, static_cast<std::uint64_t>(std::llround(
-                                            std::min(wanted, static_cast<double>(1U << 16)))));
+    double least = 1e9;
+    for (int i = 0; i < 3; ++i) {
+      least = std::min(least, HW_TRY(turn(session, watch, calls)).cpu);
+    }
+    if (least >= kBlockSeconds / 2 || calls >= kMaxBlock) {
+      const double wanted = static_cast<double>(calls) * kBlockSeconds / std::max(least, 1e-9);
+      return std::clamp<std::uint64_t>(
+          static_cast<std::uint64_t>(std::min(wanted, static_cast<double>(kMaxBlock))), 1,
+          kMaxBlock);
     }
     calls *= 2;
   }
@@ -161,10 +173,10 @@ Result<SideBySide> measure_side_by_side(const OpenSession& first, const OpenSess
       Session& other = turned ? *a : *b;
       const std::uint64_t calls_one = turned ? calls_b : calls_a;
       const std::uint64_t calls_other = turned ? calls_a : calls_b;
-      const Span w1 = HW_TRY(watch.time(one, calls_one));
-      const Span w2 = HW_TRY(watch.time(other, calls_other));
-      const Span w3 = HW_TRY(watch.time(other, calls_other));
-      const Span w4 = HW_TRY(watch.time(one, calls_one));
+      const Span w1 = HW_TRY(turn(one, watch, calls_one));
+      const Span w2 = HW_TRY(turn(other, watch, calls_other));
+      const Span w3 = HW_TRY(turn(other, watch, calls_other));
+      const Span w4 = HW_TRY(turn(one, watch, calls_one));
       const double cpu_one = (w1.cpu + w4.cpu) / static_cast<double>(2 * calls_one);
       const double cpu_other = (w2.cpu + w3.cpu) / static_cast<double>(2 * calls_other);
       const double wall_one = (w1.wall + w4.wall) / static_cast<double>(2 * calls_one);
