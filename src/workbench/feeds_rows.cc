@@ -216,8 +216,9 @@ Result<std::shared_ptr<const Feeds::Source>> open_rows(const std::string& path,
   }
   std::map<std::string, std::vector<std::string>> fields = options.fields;
   for (const auto& [name, list] : fields) {
-    const bool known = std::any_of(inputs.begin(), inputs.end(),
-                                   [&](const Port& port) { return port.name == name; });
+    const bool known =
+        std::any_of(inputs.begin(), inputs.end(),
+                    [&wanted = name](const Port& port) { return port.name == wanted; });
     if (!known) {
       return Error::invalid("the model has no input '{}'", name);
     }
