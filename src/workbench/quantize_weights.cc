@@ -145,6 +145,7 @@ class Rewriter {
     std::string output;
     std::string bias;  // a constant vector; "": none
     std::vector<float> bias_values;
+    std::string addend;  // a computed bias, added behind; "": none
     const onnx::TensorProto* tensor = nullptr;
     onnx::GraphProto* owner = nullptr;
     bool turn = false;
@@ -219,7 +220,10 @@ class Rewriter {
             continue;
           }
           note(node, true, "dynamic int8");
-          const auto [found, fresh] = by_input.try_emplace(node.input(0), groups.size());
+          // What is added behind may be made later than a sibling: such a product stays alone.
+          const auto [found, fresh] = by_input.try_emplace(
+              product->addend.empty() ? node.input(0) : node.input(0) + "/" + node.name(),
+              groups.size());
           if (fresh) {
             groups.emplace_back();
           }
@@ -273,6 +277,16 @@ class Rewriter {
       // cost a slower path in the kernel.
       made.add_input("");
       made.add_input(bias);
+    }
+    if (!group[0].addend.empty()) {
+      made.add_output(names_.make(group[0].output + "_product"));
+      auto& sum = *nodes.Add();
+      sum.set_name(names_.make(node.name() + "_add"));
+      sum.set_op_type("Add");
+      sum.add_input(nodes.Get(nodes.size() - 2).output(0));
+      sum.add_input(group[0].addend);
+      sum.add_output(group[0].output);
+      return {};
     }
     if (group.size() == 1) {
       made.add_output(group[0].output);
@@ -357,6 +371,7 @@ class Rewriter {
                     .output = node.output(0),
                     .bias = {},
                     .bias_values = {},
+                    .addend = {},
                     .tensor = tensor,
                     .owner = owner};
     const bool gemm = node.op_type() == "Gemm";
@@ -372,8 +387,12 @@ class Rewriter {
     product.columns = static_cast<std::size_t>(tensor->dims(product.turn ? 0 : 1));
     if (gemm && node.input_size() > 2 && !node.input(2).empty()) {
       const auto* beta = attribute(node, "beta");
-      if (!HW_TRY(take_bias(scopes, node.input(2), beta != nullptr ? beta->f() : 1.0F, product))) {
-        return left("its bias is not a constant vector");
+      const float factor = beta != nullptr ? beta->f() : 1.0F;
+      if (!HW_TRY(take_bias(scopes, node.input(2), factor, product))) {
+        if (factor != 1.0F) {
+          return left("its bias is neither a constant vector nor added as it is");
+        }
+        product.addend = node.input(2);
       }
     } else if (!gemm) {
       HW_TRY(take_added_bias(graph, index, node, scopes, product));
