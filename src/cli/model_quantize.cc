@@ -32,11 +32,13 @@ Result<int> quantize(const QuantizeFlags& flags) {
       {"percentile", workbench::RangeMethod::kPercentile},
       {"mse", workbench::RangeMethod::kMse},
       {"entropy", workbench::RangeMethod::kEntropy}};
+  workbench::FeedOptions feeds = HW_TRY(feed_options(flags.data));
+  feeds.synthetic_count = flags.max_inputs;
   const workbench::QuantizeOptions options{.kind = flags.kind,
                                            .input = flags.model,
                                            .output = flags.output,
                                            .data = flags.data.data,
-                                           .feeds = HW_TRY(feed_options(flags.data)),
+                                           .feeds = feeds,
                                            .ranges = kRanges.at(flags.ranges),
                                            .per_channel = !flags.per_tensor,
                                            .reduced_range = flags.reduced_range,

@@ -24,16 +24,16 @@ enum class QuantizeKind : std::uint8_t { kDynamic, kStatic, kWeights };
 
 struct QuantizeOptions {
   QuantizeKind kind = QuantizeKind::kDynamic;
-  std::string input;
-  std::string output;
-  std::string data;  // of kStatic: inputs to calibrate with; else only to compare with. "": none
-  FeedOptions feeds;
+  std::string input{};
+  std::string output{};
+  std::string data{};  // of kStatic: inputs to calibrate with; else only to compare with. "": none
+  FeedOptions feeds{};
   RangeMethod ranges = RangeMethod::kMse;
   bool per_channel = true;
   bool reduced_range = false;
-  std::set<std::string> exclude;  // names of nodes
-  std::size_t max_feeds = 32;     // read at most
-  bool check = true;              // open the result in ONNX Runtime before it is written
+  std::set<std::string> exclude{};  // names of nodes
+  std::size_t max_feeds = 32;       // read at most
+  bool check = true;                // open the result in ONNX Runtime before it is written
 };
 
 struct QuantizeReport {

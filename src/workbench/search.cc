@@ -225,7 +225,7 @@ class Searcher {
       take(HW_TRY(quantize_dynamic(model, rest)));
       take(HW_TRY(store_tables_int8(model, rest)));
     }
-    if (recipe.kind == "weights" || options_.goal == Goal::kSize) {
+    if (recipe.kind == "weights" || recipe.store_rest) {
       take(HW_TRY(store_weights_int8(model, weights)));
     }
     if (recipe.kind != "graph" &&
@@ -249,6 +249,7 @@ class Searcher {
 
   // Makes it, judges it, measures it. Kept in the report whatever comes out.
   Result<Candidate> judge(Recipe recipe) {
+    recipe.store_rest = options_.goal == Goal::kSize && recipe.kind != "graph";
     Candidate candidate{.recipe = std::move(recipe), .rejected = {}};
     auto model = build(candidate.recipe);
     if (!model) {
@@ -451,7 +452,7 @@ class Searcher {
       case Goal::kSpeed:
         return speed - 0.01 * size;
       case Goal::kSize:
-        return -size + 0.01 * speed;
+        return -size + 0.05 * speed;
       case Goal::kBalanced:
         return speed - 0.5 * size;
     }

@@ -28,17 +28,17 @@ namespace headwater::workbench {
 enum class Goal : std::uint8_t { kSpeed, kSize, kBalanced };
 
 struct SearchOptions {
-  std::string input;
-  std::string output;
-  std::string data;
-  FeedOptions feeds;
+  std::string input{};
+  std::string output{};
+  std::string data{};
+  FeedOptions feeds{};
   Goal goal = Goal::kSpeed;
   double min_snr = 30;               // dB of the worst output over all judging inputs
   std::optional<double> max_drop{};  // points of accuracy, with labels; then min_snr is not asked
-  std::string labels;                // a file: a class number a line, in the order of the inputs
+  std::string labels{};              // a file: a class number a line, in the order of the inputs
   double min_speedup = 1.02;         // of kSpeed; kSize asks for 0.95, kBalanced for 1
   double budget = 60;                // seconds
-  std::string replay;                // a report of an earlier run
+  std::string replay{};              // a report of an earlier run
   std::size_t max_feeds = 48;
   bool reduced_range = false;
 };
@@ -47,6 +47,7 @@ struct SearchOptions {
 struct Recipe {
   std::string kind;  // "graph", "weights", "dynamic", "static", "hybrid"
   bool per_channel = true;
+  bool store_rest = false;            // weights that stay float32 are int8 in the file
   std::vector<std::string> left_out;  // nodes that stay float32
 };
 

@@ -17,6 +17,7 @@ Json to_value(const Candidate& candidate) {
   Json json;
   json["kind"] = candidate.recipe.kind;
   json["per_channel"] = candidate.recipe.per_channel;
+  json["store_rest"] = candidate.recipe.store_rest;
   json["left_out"] = candidate.recipe.left_out;
   json["bytes"] = candidate.bytes;
   json["snr_db"] = decibels(candidate.snr);
@@ -123,6 +124,7 @@ Result<Recipe> recipe_from_report(const std::string& path) {
   }
   recipe.kind = chosen["kind"].get<std::string>();
   recipe.per_channel = !chosen.contains("per_channel") || chosen["per_channel"] == true;
+  recipe.store_rest = chosen.contains("store_rest") && chosen["store_rest"] == true;
   for (const Json& name : chosen["left_out"]) {
     if (!name.is_string()) {
       return Error::invalid("'{}': a name in left_out is not text", path);
