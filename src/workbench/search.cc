@@ -14,6 +14,7 @@
 #include "workbench/onnx_file.h"
 #include "workbench/quantize_static.h"
 #include "workbench/quantize_weights.h"
+#include "workbench/residual_norm.h"
 #include "workbench/session.h"
 
 namespace headwater::workbench {
@@ -130,12 +131,30 @@ class Searcher {
     if (prepared) {
       base_ = std::move(prepared->model);
       report_.notes.insert(report_.notes.end(), prepared->notes.begin(), prepared->notes.end());
+      join_norms();
       products_ = static_products(base_, &hindered_);
       can_static_ = !products_.empty();
     } else {
       report_.notes.push_back("static int8 left out: " + prepared.error().text());
     }
     return std::optional<SearchReport>{};
+  }
+
+  // Kept only where it changes nothing that could be heard.
+  void join_norms() {
+    OnnxModel joined = base_;
+    const auto count = join_residual_norms(joined, inputs_[0]);
+    if (!count || *count == 0) {
+      return;
+    }
+    auto session = Session::open(joined, {});
+    const auto same = session ? difference(**session, tune_) : Result<Comparison>(session.error());
+    if (same && same->worst_snr >= 80) {
+      base_ = std::move(joined);
+      report_.notes.push_back(
+          fmt::format("{} residual sums joined with the LayerNorm behind them, equal to {}", *count,
+                      snr_text(same->worst_snr)));
+    }
   }
 
   Status read_labels() {
