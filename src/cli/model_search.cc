@@ -65,7 +65,7 @@ Result<int> run_search(const SearchFlags& flags, const std::string& model,
   options.min_snr = flags.min_snr;
   if (flags.max_drop >= 0) {
     options.max_drop = flags.max_drop;
-    options.max_feeds = 10'000;
+    options.max_feeds = 2'100;
   }
   options.labels = flags.labels;
   options.min_speedup = flags.min_speedup;

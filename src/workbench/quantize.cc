@@ -10,6 +10,7 @@
 #include "workbench/onnx_file.h"
 #include "workbench/quantize_static.h"
 #include "workbench/quantize_weights.h"
+#include "workbench/residual_norm.h"
 #include "workbench/session.h"
 
 namespace headwater::workbench {
@@ -27,6 +28,12 @@ Result<QuantizeReport> keep(QuantizeReport report, const OnnxModel& original,
   report.bytes_after = report.bytes_before;
   report.digest_after = report.digest_before;
   return refuse(std::move(report), Verdict::kKept, std::move(why));
+}
+
+Result<Feed> first_feed(const QuantizeOptions& options, const OnnxModel& model) {
+  auto session = HW_TRY(Session::open(model, {.level = GraphLevel::kBasic}));
+  const Feeds feeds = HW_TRY(Feeds::open(options.data, session->inputs(), options.feeds));
+  return feeds.read(0);
 }
 
 Result<Comparison> compare_with_original(const QuantizeOptions& options, const OnnxModel& original,
@@ -94,6 +101,13 @@ Result<QuantizeReport> quantize_file(const QuantizeOptions& options, const Progr
     report.notes = std::move(made.notes);
     report.safe_without_vnni = options.reduced_range;
   } else if (options.kind == QuantizeKind::kDynamic) {
+    if (options.check && (!options.data.empty() || options.feeds.allow_synthetic)) {
+      const Feed feed = HW_TRY(first_feed(options, model));
+      if (const int joined = HW_TRY(join_residual_norms(model, feed)); joined > 0) {
+        report.notes.push_back(
+            fmt::format("{} residual sums joined with the LayerNorm behind them", joined));
+      }
+    }
     report.nodes = HW_TRY(quantize_dynamic(model, weights));
     // Tables are int8 in the file; a product of the graph stays as it is.
     auto tables = HW_TRY(store_tables_int8(model, weights));

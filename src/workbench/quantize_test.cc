@@ -9,6 +9,7 @@
 #include "workbench/calibrate.h"
 #include "workbench/quantize_static.h"
 #include "workbench/quantize_weights.h"
+#include "workbench/residual_norm.h"
 #include "workbench/search.h"
 #include "workbench/session.h"
 #include "workbench/test_models.h"
@@ -216,6 +217,42 @@ TEST_F(Quantize, StaticKeepsTheBiasOfAChannelOfZeros) {
   OnnxModel small = model;
   ASSERT_TRUE(quantize_static(small, {{"x", {-2, 2}}, {"y", {-6, 6}}}, {.nodes = {"conv"}}));
   EXPECT_GT(snr(model, small, feed_of({1, 3, 4, 4}, 9)), 30);
+}
+
+// x [N, 4, 64] → Relu + another value → LayerNormalization → y.
+OnnxModel residual(bool broadcast) {
+  OnnxModel model = test::empty_model(17);
+  model.proto.set_ir_version(8);
+  auto& graph = *model.proto.mutable_graph();
+  *graph.add_input() = test::value("x", {-1, 4, 64});
+  *graph.add_output() = test::value("y", {-1, 4, 64});
+  *graph.add_initializer() = make_tensor<float>("p", {1, 4, 64}, noise(256, 1, 1));
+  *graph.add_initializer() = make_tensor<float>("gamma", {64}, noise(64, 1, 2));
+  *graph.add_initializer() = make_tensor<float>("beta", {64}, noise(64, 1, 3));
+  add_node(graph, "Relu", {"x"}, {"a"}, "a");
+  add_node(graph, "Neg", {broadcast ? "p" : "x"}, {"b"}, "b");
+  add_node(graph, "Add", {"a", "b"}, {"sum"}, "sum");
+  auto& norm = add_node(graph, "LayerNormalization", {"sum", "gamma", "beta"}, {"y"}, "norm");
+  test::set_int(norm, "axis", -1);
+  return model;
+}
+
+TEST_F(Quantize, JoinsAResidualSumWithItsNorm) {
+  const OnnxModel model = residual(false);
+  OnnxModel joined = model;
+  const auto count = join_residual_norms(joined, feed_of({1, 4, 64}, 1));
+  ASSERT_TRUE(count) << count.error().text();
+  EXPECT_EQ(*count, 1);
+  EXPECT_EQ(count_op(joined, "SkipLayerNormalization"), 1);
+  EXPECT_EQ(count_op(joined, "Add"), 0);
+  EXPECT_GT(snr(model, joined, feed_of({3, 4, 64}, 2)), 100);
+}
+
+TEST_F(Quantize, LeavesASumThatIsBroadcastOverTheBatch) {
+  OnnxModel model = residual(true);
+  const auto count = join_residual_norms(model, feed_of({1, 4, 64}, 1));
+  ASSERT_TRUE(count) << count.error().text();
+  EXPECT_EQ(*count, 0);
 }
 
 // Peer defects: axis below opset 13, a silent no-op that says it succeeded, larger outputs.

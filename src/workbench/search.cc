@@ -22,6 +22,7 @@ namespace {
 
 constexpr std::uint64_t kMaxHeldBytes = std::uint64_t{96} << 20;
 constexpr std::size_t kRankingInputs = 4;
+constexpr std::size_t kMostCalibration = 64;  // more inputs only take time
 constexpr double kNeverSlower = 0.97;
 constexpr double kRankingShare = 0.5;  // of the budget
 
@@ -113,6 +114,7 @@ class Searcher {
     for (std::size_t i = 0; i < inputs_.size(); ++i) {
       (i % 2 == 0 ? tune_ : judge_).push_back(i);
     }
+    tune_.resize(std::min(tune_.size(), kMostCalibration));
     if (judge_.empty()) {
       judge_ = tune_;
       report_.notes.push_back("one input alone: it calibrates and judges");
