@@ -7,6 +7,7 @@
 
 #include "workbench/graph.h"
 #include "workbench/onnx_file.h"
+#include "workbench/opset.h"
 
 using namespace headwater;             // NOLINT: a fuzz entry point stands outside the namespace
 using namespace headwater::workbench;  // NOLINT
@@ -23,6 +24,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
         type_width(tensor.data_type()) != 0 && !is_external(tensor)) {
       std::abort();  // check_model() promises bytes that fit
     }
+  }
+  if (sound) {
+    OnnxModel lifted = *model;
+    upgrade_opset(lifted);
   }
   prepare_names(model->proto);
   lift_constants(model->proto);

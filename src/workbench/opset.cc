@@ -472,6 +472,10 @@ class Converter {
     if (!node.domain().empty() && node.domain() != "ai.onnx") {
       return keep(node);
     }
+    // A rewrite reads its first input and output; check_model() knows no operator's arity.
+    if (unchanged().count(op) == 0 && (node.input_size() == 0 || node.output_size() == 0)) {
+      return refuse(node, node.input_size() == 0 ? "it has no input" : "it has no output");
+    }
     if (op == "Slice") {
       return slice(node);
     }
