@@ -54,11 +54,16 @@ Result<Tensor> read_entry(const Entry& entry) {
   }
   Tensor tensor{.type = entry.type, .shape = entry.shape, .bytes = {}, .strings = {}};
   tensor.bytes = HW_TRY(read_bounded(entry.path));
+  const auto too_many = [&] {
+    return Error::invalid("'{}': its dimensions multiply to more than 2^64 bytes", entry.path);
+  };
   std::uint64_t elements = 1;
   std::int64_t* open = nullptr;  // the one dimension that the file's size decides
   for (std::int64_t& dim : tensor.shape) {
     if (dim >= 0) {
-      elements *= static_cast<std::uint64_t>(dim);
+      if (__builtin_mul_overflow(elements, static_cast<std::uint64_t>(dim), &elements)) {
+        return too_many();
+      }
     } else {
       if (open != nullptr) {
         return Error::invalid("'{}': raw bytes cannot tell two free dimensions", entry.path);
@@ -70,13 +75,18 @@ Result<Tensor> read_entry(const Entry& entry) {
   if (width == 0) {
     return Error::invalid("'{}': no raw files of {}", entry.path, type_name(tensor.type));
   }
-  if (open != nullptr && elements > 0) {
-    *open = static_cast<std::int64_t>(tensor.bytes.size() / (elements * width));
-    elements *= static_cast<std::uint64_t>(*open);
+  std::uint64_t needed = 0;
+  if (__builtin_mul_overflow(elements, width, &needed)) {
+    return too_many();
   }
-  if (tensor.bytes.size() != elements * width) {
+  if (open != nullptr) {
+    *open = needed == 0 ? 0 : static_cast<std::int64_t>(tensor.bytes.size() / needed);
+    elements *= static_cast<std::uint64_t>(*open);  // no more than the file's bytes
+    needed = elements * width;
+  }
+  if (tensor.bytes.size() != needed) {
     return Error::invalid("'{}' has {} bytes, {} {} elements need {}", entry.path,
-                          tensor.bytes.size(), elements, type_name(tensor.type), elements * width);
+                          tensor.bytes.size(), elements, type_name(tensor.type), needed);
   }
   return tensor;
 }

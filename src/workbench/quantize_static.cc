@@ -64,6 +64,9 @@ std::string hindrance(const GraphIndex& index, const onnx::NodeProto& node) {
   if (index.initializer(node.input(0)) != nullptr) {
     return "its input is constant";
   }
+  if (std::count(weight->dims().begin(), weight->dims().end(), 0) != 0) {
+    return "its weight is empty";
+  }
   if (node.op_type() == "Conv") {
     if (weight->dims_size() < 3) {
       return "its weight has less than three dimensions";
