@@ -81,5 +81,47 @@ TEST(OddModels, RawInputsWhoseDimensionsWrapAreRefused) {
   EXPECT_EQ(sound->at("y").shape, (std::vector<std::int64_t>{1, 2}));
 }
 
+TEST(OddModels, BranchesWithOneNameHaveInt8WeightsOfTheirOwn) {
+  OnnxModel model = empty_model(13);
+  auto& graph = *model.proto.mutable_graph();
+  *graph.add_input() = value("c", {}, onnx::TensorProto::BOOL);
+  *graph.add_input() = value("x", {1, 32});
+  *graph.add_output() = value("y", {1, 32});
+  auto& choose = add_node(graph, "If", {"c"}, {"y"}, "choose");
+  float weight = 1;
+  for (const char* name : {"then_branch", "else_branch"}) {
+    auto& branch = *choose.add_attribute();
+    branch.set_name(name);
+    branch.set_type(onnx::AttributeProto::GRAPH);
+    auto& body = *branch.mutable_g();
+    body.set_name(name);
+    *body.add_initializer() =
+        make_tensor<float>("w", {32, 32}, std::vector<float>(32 * 32, weight));
+    const std::string out = std::string(name) + "_y";
+    add_node(body, "MatMul", {"x", "w"}, {out.c_str()}, std::string(name) + "_dense");
+    *body.add_output() = value(out, {1, 32});
+    weight = 2;
+  }
+  ASSERT_TRUE(Session::open(model, {}).ok());
+  const auto notes = quantize_dynamic(model, {});
+  ASSERT_TRUE(notes.ok());
+  const auto session = Session::open(model, {});
+  ASSERT_TRUE(session.ok()) << session.error().text();
+  Tensor ones{.type = 1, .shape = {1, 32}, .bytes = {}, .strings = {}};
+  const float one = 1;
+  for (int i = 0; i < 32; ++i) {
+    ones.bytes.append(reinterpret_cast<const char*>(&one), sizeof one);
+  }
+  for (const bool which : {true, false}) {
+    Tensor choice{.type = onnx::TensorProto::BOOL, .shape = {}, .bytes = {}, .strings = {}};
+    choice.bytes.push_back(which ? 1 : 0);
+    const auto outputs = (*session)->run({{"c", choice}, {"x", ones}});
+    ASSERT_TRUE(outputs.ok()) << outputs.error().text();
+    float first = 0;
+    std::memcpy(&first, (*outputs)[0].bytes.data(), sizeof first);
+    EXPECT_NEAR(first, which ? 32 : 64, 0.5);
+  }
+}
+
 }  // namespace
 }  // namespace headwater::workbench

@@ -158,7 +158,8 @@ class Rewriter {
   Result<Weights> matrix(std::span<const Product> products) {
     std::string key;
     for (const Product& product : products) {
-      key += fmt::format("{}/{}/{}/", product.tensor->name(), product.turn, product.factor);
+      key += fmt::format("{}/{}/{}/{}/", fmt::ptr(product.owner), product.tensor->name(),
+                         product.turn, product.factor);
     }
     if (const auto known = matrices_.find(key); known != matrices_.end()) {
       return known->second;
@@ -502,7 +503,8 @@ class Rewriter {
   // 4·hidden].
   Result<std::array<std::string, 3>> lstm_weights(const onnx::TensorProto& tensor,
                                                   onnx::GraphProto& owner) {
-    if (const auto known = recurrent_.find(tensor.name()); known != recurrent_.end()) {
+    const std::pair<const onnx::GraphProto*, std::string> key(&owner, tensor.name());
+    if (const auto known = recurrent_.find(key); known != recurrent_.end()) {
       return known->second;
     }
     const std::vector<float> values = HW_TRY(tensor_values<float>(model_, tensor));
@@ -535,7 +537,7 @@ class Rewriter {
     add(owner, make_tensor<float>(made[1], shape, scales));
     add(owner,
         make_tensor<std::int8_t>(made[2], shape, std::vector<std::int8_t>(scales.size(), 0)));
-    recurrent_[tensor.name()] = made;
+    recurrent_[key] = made;
     return made;
   }
 
@@ -549,8 +551,9 @@ class Rewriter {
   std::unordered_map<const onnx::GraphProto*,
                      std::unordered_map<std::string, const onnx::TensorProto*>>
       constants_;
+  // By the owning graph too: two branches may use one name. Looked up, never walked.
   std::map<std::string, Weights> matrices_;
-  std::map<std::string, std::array<std::string, 3>> recurrent_;
+  std::map<std::pair<const onnx::GraphProto*, std::string>, std::array<std::string, 3>> recurrent_;
 };
 
 // The axis along which the readers of a weight compute separate results; -1: none is known.
