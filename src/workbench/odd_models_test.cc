@@ -123,5 +123,45 @@ TEST(OddModels, BranchesWithOneNameHaveInt8WeightsOfTheirOwn) {
   }
 }
 
+TEST(OddModels, ReplayHoldsARecipeAgainstMaxDrop) {
+  const test::TempDir dir;
+  OnnxModel model = empty_model(13);
+  auto& graph = *model.proto.mutable_graph();
+  *graph.add_input() = value("x", {1, 32});
+  *graph.add_output() = value("y", {1, 32});
+  std::vector<float> weights(32 * 32);
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    weights[i] = static_cast<float>((i * 7) % 31) - 15;
+  }
+  *graph.add_initializer() = make_tensor<float>("w", {32, 32}, weights);
+  add_node(graph, "MatMul", {"x", "w"}, {"y"}, "dense");
+  ASSERT_TRUE(save_model(model, dir / "m.onnx").ok());
+  std::string labels;
+  for (int i = 0; i < 32; ++i) {
+    labels += "0\n";
+  }
+  ASSERT_TRUE(write_file(dir / "labels", labels).ok());
+  ASSERT_TRUE(write_file(dir / "report.json",
+                         R"({"chosen":{"kind":"weights","per_channel":true,"left_out":[]}})")
+                  .ok());
+  SearchOptions options;
+  options.input = dir / "m.onnx";
+  options.output = dir / "out.onnx";
+  options.feeds.allow_synthetic = true;
+  options.labels = dir / "labels";
+  options.replay = dir / "report.json";
+  options.max_drop = -200;  // asks for a gain that no recipe can have
+  auto report = search(options);
+  ASSERT_TRUE(report.ok()) << report.error().text();
+  EXPECT_EQ(report->verdict, Verdict::kVerifyFailed);
+  EXPECT_THAT(report->reason, testing::HasSubstr("points of accuracy here"));
+  EXPECT_FALSE(std::filesystem::exists(options.output));
+  options.max_drop = 100;
+  report = search(options);
+  ASSERT_TRUE(report.ok()) << report.error().text();
+  EXPECT_EQ(report->verdict, Verdict::kImproved);
+  EXPECT_TRUE(report->chosen->drop.has_value());
+}
+
 }  // namespace
 }  // namespace headwater::workbench

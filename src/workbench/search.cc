@@ -542,10 +542,16 @@ class Searcher {
     candidate.bytes = HW_TRY(serialize(model)).size();
     candidate.snr = compared.snr;
     candidate.worst_snr = compared.worst_snr;
-    if (!options_.max_drop && candidate.snr < options_.min_snr) {
+    if (options_.max_drop) {
+      candidate.drop = HW_TRY(drop(*session));
+    }
+    if (candidate.drop ? *candidate.drop > *options_.max_drop : candidate.snr < options_.min_snr) {
       report_.verdict = Verdict::kVerifyFailed;
       report_.reason =
-          fmt::format("the recipe of the report reaches {} here", snr_text(candidate.snr));
+          candidate.drop
+              ? fmt::format("the recipe of the report loses {:.2f} points of accuracy here",
+                            *candidate.drop)
+              : fmt::format("the recipe of the report reaches {} here", snr_text(candidate.snr));
       return finish_report();
     }
     return write(candidate);
