@@ -24,6 +24,7 @@ constexpr std::uint64_t kMaxHeldBytes = std::uint64_t{96} << 20;
 constexpr std::size_t kRankingInputs = 4;
 constexpr std::size_t kMostCalibration = 64;  // more inputs only take time
 constexpr double kNeverSlower = 0.97;
+constexpr double kReadingShare = 0.2;
 constexpr double kRankingShare = 0.5;  // of the budget
 
 class Searcher {
@@ -96,6 +97,10 @@ class Searcher {
     }
     std::uint64_t held = 0;
     for (std::size_t i = 0; i < count && held < kMaxHeldBytes; ++i) {
+      if (i >= 2 && late(kReadingShare)) {
+        report_.notes.push_back(fmt::format("{} of {} inputs read in the budget", i, count));
+        break;
+      }
       report(progress_, "run the original", i, count);
       inputs_.push_back(HW_TRY(feeds_->read(i)));
       auto outputs = (*session)->run(inputs_.back());
