@@ -76,31 +76,63 @@ Error not_onnx() {
       kMaxNesting);
 }
 
-using TensorVisitor = std::function<Status(const onnx::TensorProto&)>;
+// Where a tensor stands: external data may be of a kGraph tensor only.
+enum class Place : std::uint8_t { kGraph, kElsewhere };
+using TensorVisitor = std::function<Status(const onnx::TensorProto&, Place)>;
 
-Status visit_tensors(const onnx::GraphProto& graph, const TensorVisitor& visit) {
-  for (const auto& tensor : graph.initializer()) {
-    HW_TRY(visit(tensor));
-  }
-  for (const auto& sparse : graph.sparse_initializer()) {
-    HW_TRY(visit(sparse.values()));
-    HW_TRY(visit(sparse.indices()));
-  }
-  for (const auto& node : graph.node()) {
+Status visit_graph(const onnx::GraphProto& graph, Place place, const TensorVisitor& visit);
+
+Status visit_sparse(const onnx::SparseTensorProto& sparse, const TensorVisitor& visit) {
+  HW_TRY(visit(sparse.values(), Place::kElsewhere));
+  return visit(sparse.indices(), Place::kElsewhere);
+}
+
+template <class Nodes>
+Status visit_nodes(const Nodes& nodes, Place place, const TensorVisitor& visit) {
+  for (const auto& node : nodes) {
     for (const auto& attribute : node.attribute()) {
       if (attribute.has_t()) {
-        HW_TRY(visit(attribute.t()));
+        HW_TRY(visit(attribute.t(), place));
       }
       for (const auto& tensor : attribute.tensors()) {
-        HW_TRY(visit(tensor));
+        HW_TRY(visit(tensor, place));
+      }
+      if (attribute.has_sparse_tensor()) {
+        HW_TRY(visit_sparse(attribute.sparse_tensor(), visit));
+      }
+      for (const auto& sparse : attribute.sparse_tensors()) {
+        HW_TRY(visit_sparse(sparse, visit));
       }
       if (attribute.has_g()) {
-        HW_TRY(visit_tensors(attribute.g(), visit));
+        HW_TRY(visit_graph(attribute.g(), place, visit));
       }
       for (const auto& sub : attribute.graphs()) {
-        HW_TRY(visit_tensors(sub, visit));
+        HW_TRY(visit_graph(sub, place, visit));
       }
     }
+  }
+  return {};
+}
+
+Status visit_graph(const onnx::GraphProto& graph, Place place, const TensorVisitor& visit) {
+  for (const auto& tensor : graph.initializer()) {
+    HW_TRY(visit(tensor, place));
+  }
+  for (const auto& sparse : graph.sparse_initializer()) {
+    HW_TRY(visit_sparse(sparse, visit));
+  }
+  return visit_nodes(graph.node(), place, visit);
+}
+
+// Every tensor that stands in the file.
+Status visit_tensors(const onnx::ModelProto& model, const TensorVisitor& visit) {
+  HW_TRY(visit_graph(model.graph(), Place::kGraph, visit));
+  for (const auto& function : model.functions()) {
+    HW_TRY(visit_nodes(function.node(), Place::kElsewhere, visit));
+  }
+  for (const auto& training : model.training_info()) {
+    HW_TRY(visit_graph(training.initialization(), Place::kElsewhere, visit));
+    HW_TRY(visit_graph(training.algorithm(), Place::kElsewhere, visit));
   }
   return {};
 }
@@ -114,9 +146,15 @@ Status finish(OnnxModel& model) {
   }
   model.external = std::make_shared<ExternalFiles>(model.folder);
   // Every external tensor is looked up now, so that a bad path is an error of the load.
-  return visit_tensors(model.proto.graph(), [&](const onnx::TensorProto& tensor) -> Status {
+  return visit_tensors(model.proto, [&](const onnx::TensorProto& tensor, Place place) -> Status {
     if (!is_external(tensor)) {
       return {};
+    }
+    if (place != Place::kGraph) {
+      return Error::invalid(
+          "tensor '{}': external data of a sparse tensor, a function or training is not supported; "
+          "store it in the .onnx file",
+          tensor.name());
     }
     HW_TRY(model.external->find(tensor));
     return {};
@@ -201,23 +239,14 @@ void take_in(onnx::TensorProto& tensor, std::string_view bytes) {
   tensor.set_raw_data(std::string(bytes));
 }
 
-void each_tensor(onnx::GraphProto* graph, const std::function<void(onnx::TensorProto&)>& visit) {
-  for (auto& tensor : *graph->mutable_initializer()) {
-    visit(tensor);
-  }
-  for (auto& node : *graph->mutable_node()) {
-    for (auto& attribute : *node.mutable_attribute()) {
-      if (attribute.has_t()) {
-        visit(*attribute.mutable_t());
-      }
-      if (attribute.has_g()) {
-        each_tensor(attribute.mutable_g(), visit);
-      }
-      for (auto& sub : *attribute.mutable_graphs()) {
-        each_tensor(&sub, visit);
-      }
+// Those that external data may be of, to be changed.
+void each_tensor(onnx::ModelProto& model, const std::function<void(onnx::TensorProto&)>& visit) {
+  visit_tensors(model, [&](const onnx::TensorProto& tensor, Place place) -> Status {
+    if (place == Place::kGraph) {
+      visit(const_cast<onnx::TensorProto&>(tensor));  // of `model`, which is not const
     }
-  }
+    return {};
+  }).ok();
 }
 
 std::string base_name(const std::string& path) {
@@ -285,11 +314,11 @@ Status write_weights(const OnnxModel& from, onnx::ModelProto& to, const Draft& d
   std::uint64_t at = 0;
   Status status;
   std::string scratch;
-  each_tensor(to.mutable_graph(), [&](onnx::TensorProto& tensor) {
+  each_tensor(to, [&](onnx::TensorProto& tensor) {
     if (!status || (!is_external(tensor) && stored_bytes(tensor) < 1024)) {
       return;
     }
-    if (tensor.data_type() == onnx::TensorProto::STRING) {
+    if (tensor.data_type() == onnx::TensorProto::STRING && !is_external(tensor)) {
       return;
     }
     auto bytes = tensor_bytes(from, tensor, scratch);
@@ -408,7 +437,7 @@ Result<std::string> serialize(const OnnxModel& model) {
 Status save_model(const OnnxModel& model, const std::string& path, const SaveOptions& options) {
   std::uint64_t inside = 0;
   bool external = false;
-  HW_TRY(visit_tensors(model.proto.graph(), [&](const onnx::TensorProto& tensor) -> Status {
+  HW_TRY(visit_tensors(model.proto, [&](const onnx::TensorProto& tensor, Place) -> Status {
     inside += stored_bytes(tensor);
     external = external || is_external(tensor);
     return {};
@@ -427,7 +456,7 @@ Status save_model(const OnnxModel& model, const std::string& path, const SaveOpt
   const std::string weights_path = path + ".data";
   Status status;
   if (inside <= options.inline_bytes) {
-    each_tensor(copy.mutable_graph(), [&](onnx::TensorProto& tensor) {
+    each_tensor(copy, [&](onnx::TensorProto& tensor) {
       if (status && is_external(tensor)) {
         std::string scratch;
         auto bytes = tensor_bytes(model, tensor, scratch);
@@ -519,6 +548,32 @@ Result<std::uint64_t> element_count(const onnx::TensorProto& tensor) {
 
 bool is_external(const onnx::TensorProto& tensor) {
   return tensor.data_location() == onnx::TensorProto::EXTERNAL;
+}
+
+bool has_external(const OnnxModel& model) {
+  bool external = false;
+  visit_tensors(model.proto, [&](const onnx::TensorProto& tensor, Place) -> Status {
+    external = external || is_external(tensor);
+    return {};
+  }).ok();
+  return external;
+}
+
+std::uint64_t external_bytes(const OnnxModel& model) {
+  std::uint64_t bytes = 0;
+  visit_tensors(model.proto, [&](const onnx::TensorProto& tensor, Place) -> Status {
+    bytes += is_external(tensor) ? stored_bytes(tensor) : 0;
+    return {};
+  }).ok();
+  return bytes;
+}
+
+Status copy_model(const OnnxModel& original, const std::string& output) {
+  if (has_external(original) || original.path.empty()) {
+    return save_model(original, output);
+  }
+  const std::string bytes = HW_TRY(io::real_files().read_all(original.path));
+  return write_file(output, bytes);
 }
 
 std::uint64_t stored_bytes(const onnx::TensorProto& tensor) {

@@ -46,8 +46,9 @@ struct OnnxModel {
 
 // kNotFound: no such file. kCorrupt: empty, cut off, not ONNX, or nested deeper than protobuf's 100
 // messages. kExhausted: larger than a limit. kInvalid: a model without a graph, a directory, or
-// external data that is missing, too short or outside the model's folder ("../", absolute paths,
-// links that lead out). Texts carry the path.
+// external data that is missing, too short, of another
+// tensor than a graph's (sparse, in a function), or outside the model's folder ("../", absolute
+// paths, links that lead out). Texts carry the path.
 Result<OnnxModel> load_model(const std::string& path, const LoadLimits& limits = {});
 // The same for bytes; external data is looked for in `folder`.
 Result<OnnxModel> parse_model(std::string_view bytes, const std::string& folder = ".",
@@ -61,6 +62,9 @@ struct SaveOptions {
 // Writes PATH (and PATH.data where needed) under another name and renames: after an error, and
 // after a kill, the old file is there, whole. Equal models give equal bytes.
 Status save_model(const OnnxModel& model, const std::string& path, const SaveOptions& options = {});
+// The file of a loaded model, byte for byte; one with external data is saved anew, so that the copy
+// does not lean on files of the original.
+Status copy_model(const OnnxModel& original, const std::string& output);
 // As above for any bytes: what save_model() and the reports use.
 Status write_file(const std::string& path, std::string_view bytes);
 
@@ -78,6 +82,9 @@ Result<std::uint64_t> element_count(const onnx::TensorProto& tensor);
 // What the tensor takes in the file or beside it.
 std::uint64_t stored_bytes(const onnx::TensorProto& tensor);
 bool is_external(const onnx::TensorProto& tensor);
+// Whether any tensor of the model is external, in whatever graph, and the bytes of all that are.
+bool has_external(const OnnxModel& model);
+std::uint64_t external_bytes(const OnnxModel& model);
 
 // The elements as little-endian bytes, whatever the file stored them as. A view into the tensor or
 // the mapped file where that is possible, otherwise `scratch` is filled. kInvalid when the bytes do

@@ -149,6 +149,49 @@ TEST(OnnxFile, ExternalDataStaysInsideTheFolder) {
   EXPECT_THAT(error("short", "-1"), testing::HasSubstr("not a number"));
 }
 
+TEST(OnnxFile, ExternalDataIsSeenWhereverItStands) {
+  const TempDir dir;
+  std::ofstream(dir / "w.bin") << std::string(16, 'x');
+  const auto external = [](onnx::TensorProto& tensor) {
+    tensor = make_tensor<float>("t", {4}, {1, 2, 3, 4});
+    set_external(tensor, "w.bin", "0", "16");
+  };
+  const auto error = [&](const OnnxModel& model) {
+    std::ofstream(dir / "m.onnx") << serialize(model).value();
+    const auto loaded = load_model(dir / "m.onnx");
+    return loaded ? std::string() : loaded.error().text();
+  };
+  OnnxModel function = dense_model();
+  external(*function.proto.add_functions()->add_node()->add_attribute()->mutable_t());
+  EXPECT_THAT(error(function), testing::HasSubstr("tensor 't': external data of a sparse tensor"));
+  OnnxModel sparse = dense_model();
+  external(*sparse.proto.mutable_graph()->add_sparse_initializer()->mutable_values());
+  EXPECT_THAT(error(sparse), testing::HasSubstr("tensor 't': external data of a sparse tensor"));
+  OnnxModel inside = dense_model();
+  external(*inside.proto.mutable_graph()
+                ->mutable_node(0)
+                ->add_attribute()
+                ->mutable_sparse_tensor()
+                ->mutable_values());
+  EXPECT_THAT(error(inside), testing::HasSubstr("tensor 't': external data of a sparse tensor"));
+  OnnxModel training = dense_model();
+  external(*training.proto.add_training_info()->mutable_algorithm()->add_initializer());
+  EXPECT_THAT(error(training), testing::HasSubstr("tensor 't': external data of a sparse tensor"));
+  // A list of tensors in an attribute is the graph's: taken in by a save and by a copy.
+  OnnxModel list = dense_model();
+  external(*list.proto.mutable_graph()->mutable_node(0)->add_attribute()->add_tensors());
+  EXPECT_EQ(error(list), "");
+  const OnnxModel loaded = load_model(dir / "m.onnx").value();
+  EXPECT_TRUE(has_external(loaded));
+  EXPECT_EQ(external_bytes(loaded), 16U);
+  std::filesystem::create_directory(dir / "out");
+  ASSERT_TRUE(copy_model(loaded, dir / "out/m.onnx").ok());
+  const auto copy = load_model(dir / "out/m.onnx");
+  ASSERT_TRUE(copy.ok()) << copy.error().text();
+  EXPECT_FALSE(has_external(*copy));
+  EXPECT_EQ(copy->proto.graph().node(0).attribute(0).tensors(0).raw_data(), std::string(16, 'x'));
+}
+
 TEST(OnnxFile, NothingIsLeftBehindByAFailedSave) {
   const TempDir dir;
   OnnxModel model = dense_model();

@@ -298,16 +298,7 @@ class Optimizer {
     report_.digest_after = report_.digest_before;
     report_.steps.clear();
     const OnnxModel original = HW_TRY(load_model(options_.input));
-    bool external = false;
-    for (const auto& tensor : original.proto.graph().initializer()) {
-      external = external || is_external(tensor);
-    }
-    if (external) {
-      HW_TRY(save_model(original, options_.output));
-    } else {
-      const std::string bytes = HW_TRY(io::real_files().read_all(options_.input));
-      HW_TRY(write_file(options_.output, bytes));
-    }
+    HW_TRY(copy_model(original, options_.output));
     return report_;
   }
 

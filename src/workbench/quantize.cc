@@ -4,7 +4,6 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "io/files.h"
 #include "workbench/digest.h"
 #include "workbench/graph.h"
 #include "workbench/onnx_file.h"
@@ -57,20 +56,6 @@ nlohmann::ordered_json json_snr(double snr) {
 }
 
 }  // namespace
-
-Status copy_model(const OnnxModel& original, const std::string& output) {
-  bool external = false;
-  each_graph(original.proto, [&](const onnx::GraphProto& graph) {
-    for (const auto& tensor : graph.initializer()) {
-      external = external || is_external(tensor);
-    }
-  });
-  if (external || original.path.empty()) {
-    return save_model(original, output);
-  }
-  const std::string bytes = HW_TRY(io::real_files().read_all(original.path));
-  return write_file(output, bytes);
-}
 
 Result<QuantizeReport> quantize_file(const QuantizeOptions& options, const Progress& progress) {
   QuantizeReport report;

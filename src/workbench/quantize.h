@@ -54,9 +54,6 @@ struct QuantizeReport {
 // input, byte for byte. Errors are those of files and of a runtime that is missing.
 Result<QuantizeReport> quantize_file(const QuantizeOptions& options, const Progress& progress = {});
 
-// The file that `original` was loaded from, written to `output` byte for byte.
-Status copy_model(const OnnxModel& original, const std::string& output);
-
 std::string to_json(const QuantizeReport& report);
 std::string to_text(const QuantizeReport& report);
 
