@@ -305,13 +305,36 @@ Result<std::string> serialize_proto(const onnx::ModelProto& proto) {
   return bytes;
 }
 
-// Writes all tensors of 1 KiB and more to `draft`, 64-byte aligned, in the graph's order.
-Status write_weights(const OnnxModel& from, onnx::ModelProto& to, const Draft& draft,
-                     const std::string& location) {
+// The data file's name carries its digest: the old model keeps the old file until it is replaced.
+std::string weights_name(const std::string& path, const std::string& digest) {
+  return fmt::format("{}.{}.data", path, digest.substr(0, 16));
+}
+
+// Removes the data files that earlier saves of `path` left, all but `kept` ("": none stays).
+void drop_old_weights(const std::string& path, const std::string& kept) {
+  const std::size_t slash = path.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  const auto names = io::real_files().list(folder);
+  const std::string start = base_name(path) + ".";
+  for (const std::string& name : names ? *names : std::vector<std::string>{}) {
+    const bool ours = name.size() == start.size() + 21 && name.starts_with(start) &&
+                      name.ends_with(".data") &&
+                      name.find_first_not_of("0123456789abcdef", start.size()) == name.size() - 5;
+    if (ours && name != base_name(kept)) {
+      unlink((folder + "/" + name).c_str());
+    }
+  }
+}
+
+// Writes all tensors of 1 KiB and more to `draft`, 64-byte aligned, in the graph's order, and leads
+// them to the file's name, which is returned.
+Result<std::string> write_weights(const OnnxModel& from, onnx::ModelProto& to, const Draft& draft,
+                                  const std::string& path) {
   constexpr std::uint64_t kAlign = 64;
   auto file = HW_TRY(io::real_files().open(draft.path(), io::OpenMode::kCreate));
   HW_TRY(file->truncate(0));
   std::uint64_t at = 0;
+  Sha256 hash;
   Status status;
   std::string scratch;
   each_tensor(to, [&](onnx::TensorProto& tensor) {
@@ -326,7 +349,10 @@ Status write_weights(const OnnxModel& from, onnx::ModelProto& to, const Draft& d
       status = std::move(bytes).error();
       return;
     }
-    at = (at + kAlign - 1) / kAlign * kAlign;
+    const std::uint64_t start = (at + kAlign - 1) / kAlign * kAlign;
+    hash.add(std::string(start - at, '\0'));
+    hash.add(*bytes);
+    at = start;
     status = file->pwrite(at, *bytes);
     const std::uint64_t length = bytes->size();
     tensor.clear_raw_data();
@@ -337,7 +363,7 @@ Status write_weights(const OnnxModel& from, onnx::ModelProto& to, const Draft& d
     tensor.clear_uint64_data();
     tensor.clear_external_data();
     tensor.set_data_location(onnx::TensorProto::EXTERNAL);
-    for (const auto& [key, value] : {std::pair<std::string, std::string>{"location", location},
+    for (const auto& [key, value] : {std::pair<std::string, std::string>{"location", ""},
                                      {"offset", std::to_string(at)},
                                      {"length", std::to_string(length)}}) {
       auto* entry = tensor.add_external_data();
@@ -347,7 +373,14 @@ Status write_weights(const OnnxModel& from, onnx::ModelProto& to, const Draft& d
     at += length;
   });
   HW_TRY(std::move(status));
-  return file->sync();
+  HW_TRY(file->sync());
+  std::string name = weights_name(path, hash.hex());
+  each_tensor(to, [&](onnx::TensorProto& tensor) {
+    if (is_external(tensor)) {
+      tensor.mutable_external_data(0)->set_value(base_name(name));
+    }
+  });
+  return name;
 }
 
 }  // namespace
@@ -449,11 +482,15 @@ Status save_model(const OnnxModel& model, const std::string& path, const SaveOpt
       return failed(std::move(bytes).error());
     }
     Status status = write_file(path, *bytes);
-    return status ? Status{} : failed(std::move(status).error());
+    if (!status) {
+      return failed(std::move(status).error());
+    }
+    drop_old_weights(path, "");
+    return {};
   }
   onnx::ModelProto copy = model.proto;
   std::optional<Draft> weights;
-  const std::string weights_path = path + ".data";
+  std::string weights_path;
   Status status;
   if (inside <= options.inline_bytes) {
     each_tensor(copy, [&](onnx::TensorProto& tensor) {
@@ -468,8 +505,13 @@ Status save_model(const OnnxModel& model, const std::string& path, const SaveOpt
       }
     });
   } else {
-    weights.emplace(draft_name(weights_path));
-    status = write_weights(model, copy, *weights, base_name(weights_path));
+    weights.emplace(draft_name(path + ".data"));
+    auto name = write_weights(model, copy, *weights, path);
+    if (name) {
+      weights_path = std::move(*name);
+    } else {
+      status = std::move(name).error();
+    }
   }
   if (!status) {
     return failed(std::move(status).error());
@@ -480,11 +522,18 @@ Status save_model(const OnnxModel& model, const std::string& path, const SaveOpt
   }
   Draft draft(draft_name(path));
   status = write_draft(draft, *bytes);
+  // Equal weights have one name: the old model may read that file, so only a new one goes again.
+  const bool fresh = weights && access(weights_path.c_str(), F_OK) != 0;
   if (status && weights) {
     status = rename_into_place(*weights, weights_path);
   }
   if (status) {
     status = rename_into_place(draft, path);
+    if (status) {
+      drop_old_weights(path, weights_path);
+    } else if (fresh) {
+      unlink(weights_path.c_str());
+    }
   }
   return status ? Status{} : failed(std::move(status).error());
 }

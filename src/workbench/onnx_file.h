@@ -55,12 +55,14 @@ Result<OnnxModel> parse_model(std::string_view bytes, const std::string& folder 
                               const LoadLimits& limits = {});
 
 struct SaveOptions {
-  // Above this sum of tensor bytes the weights go to PATH.data beside the model; below it, external
-  // weights are taken in.
+  // Above this sum of tensor bytes the weights go to PATH.DIGEST.data beside the model, DIGEST
+  // being 16 hex digits of the file's SHA-256; below it, external weights are taken in.
   std::uint64_t inline_bytes = std::uint64_t{1} << 30;
 };
-// Writes PATH (and PATH.data where needed) under another name and renames: after an error, and
-// after a kill, the old file is there, whole. Equal models give equal bytes.
+// Writes PATH (and PATH.DIGEST.data where needed) under another name and renames, PATH last: after
+// an error, and after a kill, the old model is there, whole. Then data files of earlier saves of
+// PATH go, by their name; a kill before that leaves one without a reader. Equal models give equal
+// bytes.
 Status save_model(const OnnxModel& model, const std::string& path, const SaveOptions& options = {});
 // The file of a loaded model, byte for byte; one with external data is saved anew, so that the copy
 // does not lean on files of the original.

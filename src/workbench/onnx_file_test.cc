@@ -192,6 +192,45 @@ TEST(OnnxFile, ExternalDataIsSeenWhereverItStands) {
   EXPECT_EQ(copy->proto.graph().node(0).attribute(0).tensors(0).raw_data(), std::string(16, 'x'));
 }
 
+TEST(OnnxFile, WeightsBesideTheModelNeverMeetAnotherModel) {
+  const TempDir dir;
+  const auto big = [](float fill) {
+    OnnxModel model = dense_model();
+    *model.proto.mutable_graph()->add_initializer() =
+        make_tensor<float>("big", {1024}, std::vector<float>(1024, fill));
+    return model;
+  };
+  const SaveOptions beside{.inline_bytes = 100};
+  const std::string path = dir / "m.onnx";
+  ASSERT_TRUE(save_model(big(1), path, beside).ok());
+  const std::vector<std::string> first = dir.names();
+  ASSERT_EQ(first.size(), 2U);
+  EXPECT_THAT(first[1], testing::MatchesRegex("m.onnx.[0-9a-f]*.data"));
+  // What a kill between the two renames leaves: the old model beside the new weights too.
+  std::filesystem::create_directory(dir / "kill");
+  for (const std::string& name : first) {
+    std::filesystem::copy_file(dir / name, dir / ("kill/" + name));
+  }
+  std::ofstream(dir / "m.onnx.data") << "another's";
+  ASSERT_TRUE(save_model(big(2), path, beside).ok());
+  const std::vector<std::string> second = dir.names();
+  ASSERT_EQ(second.size(), 4U) << "the old weights stayed";
+  EXPECT_EQ(second[3], "m.onnx.data");
+  ASSERT_NE(second[2], first[1]);
+  std::filesystem::copy_file(dir / second[2], dir / ("kill/" + second[2]));
+  const auto old = load_model(dir / "kill/m.onnx");
+  ASSERT_TRUE(old.ok()) << old.error().text();
+  EXPECT_EQ(tensor_values<float>(*old, old->proto.graph().initializer(2)).value().at(0), 1.0F);
+  const auto now = load_model(path);
+  ASSERT_TRUE(now.ok()) << now.error().text();
+  EXPECT_EQ(tensor_values<float>(*now, now->proto.graph().initializer(2)).value().at(0), 2.0F);
+  // The same weights again keep their file; weights taken in leave none.
+  ASSERT_TRUE(save_model(*now, path, beside).ok());
+  EXPECT_EQ(dir.names(), second);
+  ASSERT_TRUE(save_model(*now, path).ok());
+  EXPECT_EQ(dir.names(), (std::vector<std::string>{"kill", "m.onnx", "m.onnx.data"}));
+}
+
 TEST(OnnxFile, NothingIsLeftBehindByAFailedSave) {
   const TempDir dir;
   OnnxModel model = dense_model();
@@ -201,8 +240,13 @@ TEST(OnnxFile, NothingIsLeftBehindByAFailedSave) {
   EXPECT_FALSE(save_model(dense_model(), dir / "no/such/folder.onnx").ok());
   std::filesystem::create_directory(dir / "taken.onnx");
   EXPECT_FALSE(save_model(dense_model(), dir / "taken.onnx").ok());
+  OnnxModel large = dense_model();
+  *large.proto.mutable_graph()->add_initializer() =
+      make_tensor<float>("big", {1024}, std::vector<float>(1024, 1));
+  EXPECT_FALSE(save_model(large, dir / "taken.onnx", {.inline_bytes = 100}).ok());
   for (const std::string& name : dir.names()) {
     EXPECT_THAT(name, testing::Not(testing::HasSubstr(".new")));
+    EXPECT_THAT(name, testing::Not(testing::MatchesRegex("taken.*data")));
   }
 }
 
