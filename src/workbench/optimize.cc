@@ -78,7 +78,7 @@ class Optimizer {
       return refuse(verdict_of(loaded.error()), loaded.error().text());
     }
     model_ = std::move(*loaded);
-    report_.bytes_before = model_.file_bytes;
+    report_.bytes_before = model_.file_bytes + external_bytes(model_);
     report_.nodes_before = count_nodes(model_);
     report_.opset_before = opset(model_.proto);
     report_.digest_before = model_.digest;
@@ -253,12 +253,12 @@ class Optimizer {
         return refuse(Verdict::kVerifyFailed, made.error().text());
       }
       label(*made);
-      const std::string bytes = HW_TRY(serialize(*made));
-      if (too_large(bytes.size())) {
+      const std::uint64_t bytes = HW_TRY(serialize(*made)).size() + external_bytes(*made);
+      if (too_large(bytes)) {
         report_.notes.push_back(
             fmt::format("level {} left out: it makes the file {} bytes (constants computed ahead); "
                         "--allow-larger takes it",
-                        level_name(options_.level), bytes.size()));
+                        level_name(options_.level), bytes));
         report_.cpu.clear();
       } else {
         model_ = std::move(*made);
@@ -269,12 +269,12 @@ class Optimizer {
     }
     report_.nodes_after = count_nodes(model_);
     report_.opset_after = opset(model_.proto);
-    const std::string bytes = HW_TRY(serialize(model_));
-    if (too_large(bytes.size())) {
-      return keep(fmt::format("the result would be larger: {} bytes against {}", bytes.size(),
+    const std::uint64_t bytes = HW_TRY(serialize(model_)).size() + external_bytes(model_);
+    if (too_large(bytes)) {
+      return keep(fmt::format("the result would be larger: {} bytes against {}", bytes,
                               report_.bytes_before));
     }
-    if (report_.nodes_after == report_.nodes_before && bytes.size() >= report_.bytes_before &&
+    if (report_.nodes_after == report_.nodes_before && bytes >= report_.bytes_before &&
         report_.opset_after == report_.opset_before && report_.cpu.empty()) {
       return keep("nothing to tidy");
     }
@@ -282,9 +282,10 @@ class Optimizer {
     if (auto failed = verify(session)) {
       return std::move(*failed);
     }
-    report_.bytes_after = bytes.size();
     HW_TRY(save_model(model_, options_.output));
-    report_.digest_after = HW_TRY(load_model(options_.output)).digest;
+    const OnnxModel written = HW_TRY(load_model(options_.output));
+    report_.bytes_after = written.file_bytes + external_bytes(written);
+    report_.digest_after = written.digest;
     return report_;
   }
 

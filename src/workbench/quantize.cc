@@ -4,7 +4,6 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "workbench/digest.h"
 #include "workbench/graph.h"
 #include "workbench/onnx_file.h"
 #include "workbench/quantize_static.h"
@@ -64,7 +63,7 @@ Result<QuantizeReport> quantize_file(const QuantizeOptions& options, const Progr
     return refuse(std::move(report), verdict_of(loaded.error()), loaded.error().text());
   }
   const OnnxModel original = std::move(*loaded);
-  report.bytes_before = original.file_bytes;
+  report.bytes_before = original.file_bytes + external_bytes(original);
   report.digest_before = original.digest;
   OnnxModel model = original;
   Status sound = sort_nodes(model.proto);
@@ -112,11 +111,11 @@ Result<QuantizeReport> quantize_file(const QuantizeOptions& options, const Progr
     return keep(std::move(report), original, options.output,
                 "nothing to quantize: no node has constant float32 weights that int8 can take");
   }
-  const std::string bytes = HW_TRY(serialize(model));
-  if (bytes.size() > report.bytes_before + 1024) {
-    return keep(std::move(report), original, options.output,
-                fmt::format("the result would be larger: {} bytes against {}", bytes.size(),
-                            report.bytes_before));
+  const std::uint64_t bytes = HW_TRY(serialize(model)).size() + external_bytes(model);
+  if (bytes > report.bytes_before + 1024) {
+    return keep(
+        std::move(report), original, options.output,
+        fmt::format("the result would be larger: {} bytes against {}", bytes, report.bytes_before));
   }
   if (options.check) {
     report.runtime = HW_TRY(runtime_version());
@@ -132,10 +131,9 @@ Result<QuantizeReport> quantize_file(const QuantizeOptions& options, const Progr
     }
   }
   HW_TRY(save_model(model, options.output));
-  report.bytes_after = bytes.size();
-  Sha256 hash;
-  hash.add(bytes);
-  report.digest_after = hash.hex();
+  const OnnxModel written = HW_TRY(load_model(options.output));
+  report.bytes_after = written.file_bytes + external_bytes(written);
+  report.digest_after = written.digest;
   return report;
 }
 

@@ -9,7 +9,6 @@
 #include "base/strings.h"
 #include "io/files.h"
 #include "workbench/compare.h"
-#include "workbench/digest.h"
 #include "workbench/graph.h"
 #include "workbench/onnx_file.h"
 #include "workbench/quantize_static.h"
@@ -72,7 +71,7 @@ class Searcher {
       return refuse(verdict_of(loaded.error()), loaded.error().text());
     }
     original_ = std::move(*loaded);
-    report_.bytes_before = original_.file_bytes;
+    report_.bytes_before = original_.file_bytes + external_bytes(original_);
     report_.digest_before = original_.digest;
     report_.runtime = HW_TRY(runtime_version());
     base_ = original_;
@@ -282,8 +281,7 @@ class Searcher {
       candidate.rejected = model.error().text();
       return note(std::move(candidate), model.error().code() != Code::kNotFound);
     }
-    const std::string bytes = HW_TRY(serialize(*model));
-    candidate.bytes = bytes.size();
+    candidate.bytes = HW_TRY(serialize(*model)).size() + external_bytes(*model);
     auto session = Session::open(*model, {});
     if (!session) {
       candidate.rejected = session.error().text();
@@ -522,12 +520,10 @@ class Searcher {
     const OnnxModel model = HW_TRY(build(candidate.recipe, &report_.nodes));
     const bool products = candidate.recipe.kind != "graph" && candidate.recipe.kind != "weights";
     report_.safe_without_vnni = !products || options_.reduced_range;
-    const std::string bytes = HW_TRY(serialize(model));
     HW_TRY(save_model(model, options_.output));
-    Sha256 hash;
-    hash.add(bytes);
-    report_.digest_after = hash.hex();
-    report_.bytes_after = bytes.size();
+    const OnnxModel written = HW_TRY(load_model(options_.output));
+    report_.digest_after = written.digest;
+    report_.bytes_after = written.file_bytes + external_bytes(written);
     report_.verdict = candidate.recipe.kind == "graph" ? Verdict::kKept : Verdict::kImproved;
     return finish_report();
   }
@@ -544,7 +540,7 @@ class Searcher {
     const OnnxModel model = HW_TRY(build(candidate.recipe));
     auto session = HW_TRY(Session::open(model, {}));
     const Comparison compared = HW_TRY(difference(*session, judge_));
-    candidate.bytes = HW_TRY(serialize(model)).size();
+    candidate.bytes = HW_TRY(serialize(model)).size() + external_bytes(model);
     candidate.snr = compared.snr;
     candidate.worst_snr = compared.worst_snr;
     if (options_.max_drop) {
