@@ -20,28 +20,38 @@ class Synthetic final : public Feeds::Source {
   Synthetic(std::span<const Port> inputs, const FeedOptions& options)
       : inputs_(inputs.begin(), inputs.end()),
         count_(options.synthetic_count),
-        free_(options.free_dimension) {}
+        free_(options.free_dimension),
+        max_bytes_(options.max_synthetic_bytes) {}
 
   std::size_t size() const override { return count_; }
 
   Result<Feed> read(std::size_t index) const override {
     std::mt19937_64 random(index + 1);
     Feed feed;
+    std::uint64_t room = max_bytes_;
     for (const Port& port : inputs_) {
       Tensor tensor;
       tensor.type = port.type;
-      std::size_t elements = 1;
+      std::uint64_t elements = 1;
+      bool wraps = false;
       for (const std::int64_t dim : port.shape) {
         tensor.shape.push_back(dim < 0 ? free_ : dim);
-        elements *= static_cast<std::size_t>(tensor.shape.back());
-      }
-      if (elements > (std::size_t{1} << 28)) {
-        return Error::invalid("input '{}' ({}) is too large to make up", port.name, port.text);
+        wraps = __builtin_mul_overflow(elements, static_cast<std::uint64_t>(tensor.shape.back()),
+                                       &elements) ||
+                wraps;
       }
       const std::size_t width = type_width(port.type);
       if (width == 0 && port.type != onnx::TensorProto::STRING) {
         return Error::invalid("input '{}' ({}) cannot be made up", port.name, port.text);
       }
+      const std::uint64_t each = width == 0 ? sizeof(std::string) : width;
+      if (wraps || elements > room / each) {
+        return Error::invalid(
+            "input '{}' ({}) is too large to make up: {} bytes are the limit of all "
+            "inputs together",
+            port.name, port.text, max_bytes_);
+      }
+      room -= elements * each;
       for (std::size_t i = 0; i < elements; ++i) {
         append(port.type, width, random(), tensor);
       }
@@ -75,6 +85,7 @@ class Synthetic final : public Feeds::Source {
   std::vector<Port> inputs_;
   std::size_t count_;
   std::int64_t free_;
+  std::uint64_t max_bytes_;
 };
 
 // One array, cut along its first axis.

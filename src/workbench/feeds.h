@@ -40,7 +40,8 @@ struct FeedOptions {
   bool allow_synthetic = false;
   std::size_t synthetic_count = 32;
   std::int64_t free_dimension = 1;  // of synthetic inputs, for dimensions that the call decides
-  std::size_t max_feeds = 100'000;  // more is an error: cut the file
+  std::uint64_t max_synthetic_bytes = std::uint64_t{1} << 30;  // of one call, all inputs together
+  std::size_t max_feeds = 100'000;                             // more is an error: cut the file
 };
 
 class Feeds {

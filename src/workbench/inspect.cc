@@ -193,13 +193,18 @@ class Survey {
   int constant_weights_ = 0;
 };
 
+// Of the inputs made up for a model that nobody vouches for.
+constexpr std::uint64_t kMaxMadeUpBytes = std::uint64_t{64} << 20;
+
 // Shapes by one run, then FLOPs and the memory of live values.
 Status measure_shapes(const OnnxModel& model, const InspectOptions& options, Inspection& to) {
   auto session = HW_TRY(Session::open(model, {.level = GraphLevel::kNone}));
   to.runs = true;
-  const Feeds feeds = HW_TRY(Feeds::open(
-      "", session->inputs(),
-      {.allow_synthetic = true, .synthetic_count = 1, .free_dimension = options.free_dimension}));
+  const Feeds feeds = HW_TRY(Feeds::open("", session->inputs(),
+                                         {.allow_synthetic = true,
+                                          .synthetic_count = 1,
+                                          .free_dimension = options.free_dimension,
+                                          .max_synthetic_bytes = kMaxMadeUpBytes}));
   const Feed feed = HW_TRY(feeds.read(0));
   session.reset();
   std::map<std::string, ValueFacts> facts = HW_TRY(probe_values(model, feed));

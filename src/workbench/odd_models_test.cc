@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "workbench/feeds.h"
+#include "workbench/inspect.h"
 #include "workbench/opset.h"
 #include "workbench/quantize_static.h"
 #include "workbench/quantize_weights.h"
@@ -181,6 +182,27 @@ TEST(OddModels, ExternalWeightsCountBeforeAndAfter) {
   EXPECT_EQ(report->verdict, Verdict::kImproved) << report->reason;
   EXPECT_GT(report->bytes_before, 64U * 64 * 4);
   EXPECT_EQ(report->bytes_after, std::filesystem::file_size(options.output));
+}
+
+TEST(OddModels, InspectMakesUpNoHugeInputs) {
+  const test::TempDir dir;
+  // Each input passes alone; one wraps to zero elements.
+  for (const auto& shape : std::vector<std::vector<std::int64_t>>{
+           {std::int64_t{10} << 20}, {std::int64_t{1} << 32, std::int64_t{1} << 32}}) {
+    OnnxModel model = empty_model(13);
+    auto& graph = *model.proto.mutable_graph();
+    for (const char* name : {"a", "b"}) {
+      *graph.add_input() = value(name, shape);
+      const std::string out = std::string(name) + "_y";
+      add_node(graph, "Relu", {name}, {out.c_str()}, out);
+      *graph.add_output() = value(out, shape);
+    }
+    ASSERT_TRUE(save_model(model, dir / "m.onnx").ok());
+    const auto made = inspect(dir / "m.onnx");
+    ASSERT_TRUE(made.ok()) << made.error().text();
+    EXPECT_THAT(made->run_error, testing::HasSubstr("67108864 bytes are the limit"));
+    EXPECT_EQ(made->flops, 0U);
+  }
 }
 
 }  // namespace
