@@ -54,6 +54,8 @@ bool Process::running() {
   int status = 0;
   if (waitpid(pid_, &status, WNOHANG) == pid_) {
     pid_ = 0;
+    ended_ = WIFSIGNALED(status) ? fmt::format("by signal {}", WTERMSIG(status))
+                                 : fmt::format("with {}", WEXITSTATUS(status));
   }
   return pid_ != 0;
 }

@@ -22,12 +22,15 @@ class Process {
   Process(Process&& other) noexcept : pid_(std::exchange(other.pid_, 0)) {}
   Process& operator=(Process&& other) noexcept {
     std::swap(pid_, other.pid_);
+    std::swap(ended_, other.ended_);
     return *this;
   }
   // kill -9 to what still runs.
   ~Process();
 
   bool running();  // false also once it has ended
+  // How it ended by itself, as running() saw it: "by signal 6", "with 1".
+  const std::string& ended() const { return ended_; }
   void signal(int number) const;
   // SIGKILL, and gone when this returns.
   void kill();
@@ -37,6 +40,7 @@ class Process {
  private:
   explicit Process(pid_t pid) : pid_(pid) {}
   pid_t pid_ = 0;
+  std::string ended_;
 };
 
 }  // namespace headwater::torture

@@ -292,7 +292,7 @@ store: {{segment: 1MiB, max_bytes: {}, min_free: 0B, on_full: block}}
         }
       }
       if (!edge_.running()) {
-        return give_up("the edge ended by itself");
+        return give_up("the edge ended by itself, " + edge_.ended());
       }
     }
     return true;

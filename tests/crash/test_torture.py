@@ -5,6 +5,7 @@ SIMULATED and REAL say how many trials (2000 and 16), SEED the first.
 
 import json
 import os
+import pathlib
 import subprocess
 import tempfile
 import unittest
@@ -22,6 +23,8 @@ class Torture(unittest.TestCase):
                                   capture_output=True, text=True, timeout=1200)
             self.assertIn(done.returncode, (0, 74), done.stderr)
             report = json.loads(done.stdout)
+            for log in sorted(pathlib.Path(folder).glob("*/*.log")) if report["failures"] else []:
+                print(f"--- {log}\n" + log.read_text(errors="replace")[-4000:])
             self.assertEqual(report["failures"], [], done.stdout)
             self.assertEqual(done.returncode, 0)
             self.assertEqual(os.listdir(folder), [], "what a good trial made is removed")
