@@ -38,8 +38,10 @@ OnnxModel siblings() {
   *graph.add_output() = test::value("y", {-1, 32});
   for (const char* name : {"a", "b", "c"}) {
     const std::string n = name;
-    *graph.add_initializer() = make_tensor<float>("w" + n, {64, 32}, noise(2048, 0.1F, *name));
-    *graph.add_initializer() = make_tensor<float>("bias" + n, {32}, noise(32, 1, *name));
+    *graph.add_initializer() =
+        make_tensor<float>("w" + n, {64, 32}, noise(2048, 0.1F, static_cast<unsigned>(*name)));
+    *graph.add_initializer() =
+        make_tensor<float>("bias" + n, {32}, noise(32, 1, static_cast<unsigned>(*name)));
     add_node(graph, "MatMul", {"x", ("w" + n).c_str()}, {("p" + n).c_str()}, "product_" + n);
     add_node(graph, "Add", {("p" + n).c_str(), ("bias" + n).c_str()}, {("s" + n).c_str()},
              "add_" + n);
