@@ -139,6 +139,13 @@ Ratio ratio_of_logs(std::vector<double> logs, std::uint64_t seed) {
           .high = std::exp(quantile(medians, 0.975))};
 }
 
+std::uint64_t least_calls(const MeasureOptions& options) {
+  constexpr std::uint64_t kTurn = 2;  // one that is not timed, and one that is
+  constexpr std::uint64_t kBlocks = 2 * 3 * kTurn;
+  constexpr std::uint64_t kRounds = kLeastRounds / kOpenings + 1;
+  return kOpenings * (2 * options.warm_up + kBlocks + kRounds * 4 * kTurn);
+}
+
 Result<SideBySide> measure_side_by_side(const OpenSession& first, const OpenSession& second,
                                         const MeasureOptions& options, const Progress& progress) {
   const Stopwatch watch(options.threads);

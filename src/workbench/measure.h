@@ -68,6 +68,10 @@ Result<SideBySide> measure_side_by_side(const OpenSession& first, const OpenSess
                                         const MeasureOptions& options,
                                         const Progress& progress = {});
 
+// Calls that a comparison makes however slow they are, of both sessions together: an interval takes
+// that many rounds.
+std::uint64_t least_calls(const MeasureOptions& options);
+
 // Median of `logs` with a 95 % bootstrap interval, as exp(). Deterministic by seed.
 Ratio ratio_of_logs(std::vector<double> logs, std::uint64_t seed);
 // The p-quantile (0 to 1) of sorted values, linear between ranks; 0 for none.

@@ -301,6 +301,24 @@ TEST_F(Quantize, SearchAnswersWithinAnyBudgetAndReplaysToTheSameBytes) {
   EXPECT_EQ(load_model(folder / "again.onnx")->digest, made->digest);
 }
 
+TEST_F(Quantize, WhatTheBudgetDoesNotHoldIsNotMeasuredAndNotTaken) {
+  const TempDir folder;
+  ASSERT_TRUE(save_model(siblings(), folder / "in.onnx"));
+  SearchOptions options{.input = folder / "in.onnx", .output = folder / "out.onnx"};
+  options.feeds.allow_synthetic = true;
+  options.goal = Goal::kSize;
+  options.budget = 1e-6;
+  const auto report = search(options);
+  ASSERT_TRUE(report) << report.error().text();
+  EXPECT_EQ(report->verdict, Verdict::kKept);
+  ASSERT_FALSE(report->candidates.empty());
+  for (const Candidate& candidate : report->candidates) {
+    EXPECT_FALSE(candidate.speed);
+    EXPECT_NE(candidate.rejected, "");
+  }
+  EXPECT_EQ(load_model(folder / "out.onnx")->digest, report->digest_before);
+}
+
 TEST_F(Quantize, ASearchThatCannotPassKeepsTheFile) {
   const TempDir folder;
   ASSERT_TRUE(save_model(siblings(), folder / "in.onnx"));

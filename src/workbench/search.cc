@@ -102,7 +102,10 @@ class Searcher {
       }
       report(progress_, "run the original", i, count);
       inputs_.push_back(HW_TRY(feeds_->read(i)));
+      const auto began = Clock::now();
       auto outputs = (*session)->run(inputs_.back());
+      run_seconds_ =
+          std::min(run_seconds_, std::chrono::duration<double>(Clock::now() - began).count());
       if (!outputs) {
         return refuse(Verdict::kInvalidInput, fmt::format("the model does not run on input {}: {}",
                                                           i, outputs.error().text()));
@@ -308,7 +311,16 @@ class Searcher {
     }
     session->reset();
     // The speed of what is not accurate is told too, while there is time: it explains.
-    if (candidate.rejected.empty() || !late(0.5)) {
+    const double takes = 2 * run_seconds_ * static_cast<double>(least_calls(speed_options()));
+    const double left = options_.budget - spent();
+    if (takes > left) {
+      if (candidate.rejected.empty()) {
+        candidate.rejected = fmt::format(
+            "its speed was not measured: that takes about {:.0f} s, and {:.0f} s of the budget are "
+            "left",
+            std::ceil(takes), std::max(left, 0.0));
+      }
+    } else if (candidate.rejected.empty() || !late(0.5)) {
       candidate.speed = HW_TRY(measure_speed(*model));
       const double needed = needed_speed(candidate.recipe);
       if (candidate.rejected.empty() && candidate.speed->low < needed) {
@@ -351,6 +363,12 @@ class Searcher {
            static_cast<double>(judge_.size());
   }
 
+  MeasureOptions speed_options() const {
+    MeasureOptions options;
+    options.seconds = std::clamp(options_.budget / 60, 0.2, 2.0) / 2;
+    return options;
+  }
+
   // Both orders: whoever is opened second finds another heap.
   Result<Ratio> measure_speed(const OnnxModel& model) {
     const auto open = [&](const OnnxModel& one) -> Result<std::unique_ptr<Session>> {
@@ -358,8 +376,7 @@ class Searcher {
       HW_TRY(session->bind(inputs_[judge_[0]]));
       return session;
     };
-    MeasureOptions options;
-    options.seconds = std::clamp(options_.budget / 60, 0.2, 2.0) / 2;
+    const MeasureOptions options = speed_options();
     const SideBySide ahead = HW_TRY(measure_side_by_side(
         [&] { return open(original_); }, [&] { return open(model); }, options, progress_));
     const SideBySide behind = HW_TRY(measure_side_by_side(
@@ -573,6 +590,7 @@ class Searcher {
   std::optional<Feeds> feeds_;
   std::vector<Port> ports_;
   std::vector<Feed> inputs_;
+  double run_seconds_ = 1e9;  // of the original, its fastest run
   std::vector<std::vector<Tensor>> wanted_;
   std::vector<std::size_t> tune_;
   std::vector<std::size_t> judge_;

@@ -37,7 +37,7 @@ struct SearchOptions {
   std::optional<double> max_drop{};  // points of accuracy, with labels; then min_snr is not asked
   std::string labels{};              // a file: a class number a line, in the order of the inputs
   double min_speedup = 1.02;         // of kSpeed; kSize asks for 0.95, kBalanced for 1
-  double budget = 60;                // seconds
+  double budget = 60;                // seconds; what a comparison would exceed is not measured
   std::string replay{};              // a report of an earlier run
   std::size_t max_feeds = 48;
   bool reduced_range = false;
