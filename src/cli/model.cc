@@ -8,6 +8,7 @@
 
 #include "base/strings.h"
 #include "cli/model_view.h"
+#include "io/files.h"
 
 namespace headwater {
 
@@ -82,6 +83,19 @@ void end_progress() {
   if (isatty(STDERR_FILENO) != 0) {
     std::fprintf(stderr, "\r%-78s\r", "");
   }
+}
+
+Status show_report(const ShownReport& report, const std::string& path, bool as_json) {
+  if (!path.empty()) {
+    HW_TRY(io::real_files().write_all(path, report.json));
+  }
+  const std::string& out = as_json ? report.json : report.text;
+  std::fwrite(out.data(), 1, out.size(), stdout);
+  if (!report.said.empty()) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "headwater: %s\n", report.said.c_str());
+  }
+  return {};
 }
 
 int model_fail(const Error& error) {

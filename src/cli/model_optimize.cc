@@ -1,11 +1,9 @@
 // headwater model optimize --graph MODEL -o OUT --data DIR
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <map>
 #include <memory>
 
 #include "cli/model_view.h"
-#include "io/files.h"
 #include "workbench/optimize.h"
 
 namespace headwater {
@@ -48,16 +46,10 @@ Result<int> optimize(const OptimizeFlags& flags) {
                                         .allow_larger = flags.allow_larger};
   const auto report = HW_TRY(workbench::optimize_graph(options, terminal_progress()));
   end_progress();
-  const std::string json = workbench::to_json(report);
-  if (!flags.report.empty()) {
-    HW_TRY(io::real_files().write_all(flags.report, json));
-  }
-  const std::string text = flags.json ? json : workbench::to_text(report);
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  if (flags.json && !report.reason.empty()) {
-    std::fflush(stdout);
-    std::fprintf(stderr, "headwater: %s\n", report.reason.c_str());
-  }
+  HW_TRY(show_report({.json = workbench::to_json(report),
+                      .text = workbench::to_text(report),
+                      .said = flags.json ? report.reason : std::string()},
+                     flags.report, flags.json));
   return static_cast<int>(report.verdict);
 }
 

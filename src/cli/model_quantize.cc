@@ -1,11 +1,9 @@
 // headwater model quantize dynamic|static|weights MODEL -o OUT
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <map>
 #include <memory>
 
 #include "cli/model_view.h"
-#include "io/files.h"
 #include "workbench/quantize.h"
 
 namespace headwater {
@@ -47,18 +45,11 @@ Result<int> quantize(const QuantizeFlags& flags) {
                                            .check = !flags.no_check};
   const auto report = HW_TRY(workbench::quantize_file(options, terminal_progress()));
   end_progress();
-  const std::string json = workbench::to_json(report);
-  if (!flags.report.empty()) {
-    HW_TRY(io::real_files().write_all(flags.report, json));
-  }
-  const std::string text = flags.json ? json : workbench::to_text(report);
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  if (!report.reason.empty()) {
-    std::fflush(stdout);
-    std::fprintf(stderr, "headwater: %s%s\n",
-                 report.verdict == workbench::Verdict::kKept ? "kept as it was: " : "",
-                 report.reason.c_str());
-  }
+  const bool kept = report.verdict == workbench::Verdict::kKept && !report.reason.empty();
+  HW_TRY(show_report({.json = workbench::to_json(report),
+                      .text = workbench::to_text(report),
+                      .said = (kept ? "kept as it was: " : "") + report.reason},
+                     flags.report, flags.json));
   return static_cast<int>(report.verdict);
 }
 

@@ -1,11 +1,9 @@
 // headwater model optimize --goal and headwater model sensitivity
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <map>
 #include <memory>
 
 #include "cli/model_view.h"
-#include "io/files.h"
 #include "workbench/search.h"
 
 namespace headwater {
@@ -24,16 +22,10 @@ Result<int> show(const Result<workbench::SearchReport>& result, const std::strin
   if (!result) {
     return Error(result.error());
   }
-  const std::string json = workbench::to_json(*result);
-  if (!path.empty()) {
-    HW_TRY(io::real_files().write_all(path, json));
-  }
-  const std::string text = as_json ? json : workbench::to_text(*result);
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  if (!result->reason.empty()) {
-    std::fflush(stdout);
-    std::fprintf(stderr, "headwater: %s\n", result->reason.c_str());
-  }
+  HW_TRY(show_report({.json = workbench::to_json(*result),
+                      .text = workbench::to_text(*result),
+                      .said = result->reason},
+                     path, as_json));
   return static_cast<int>(result->verdict);
 }
 

@@ -27,6 +27,15 @@ workbench::Progress terminal_progress();
 // Wipes the bar.
 void end_progress();
 
+// Writes a report's JSON to `path`, unless that is empty; prints it, or the text, and behind it
+// what the verdict says, on standard error.
+struct ShownReport {
+  std::string json;
+  std::string text;
+  std::string said;  // empty: nothing
+};
+Status show_report(const ShownReport& report, const std::string& path, bool as_json);
+
 // Prints the error; 20 for a bad model or input, 21 for an operator or domain that is not
 // supported, else the status of its code (75: no ONNX Runtime).
 int model_fail(const Error& error);

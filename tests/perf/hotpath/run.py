@@ -23,40 +23,17 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import corpus as corpora  # noqa: E402
 import limited  # noqa: E402
 import subjects  # noqa: E402
+from results import Results  # noqa: E402
 from subjects import BUILD, CONFIG, MODEL, PEERS, PROGRAM, Process, Skip, blast, cpu_of, edge, kib_of, wait_for  # noqa: E402
 
 COUNTS = {"one": 2_000_000, "mixed": 1_000_000}
 OWN_CPU_BARS = {"python": 100, "node": 50, "simple": 15}
 MOST_OTHER_LOAD = 0.05  # of one core
-
-
-class Results:
-    def __init__(self):
-        self.lines, self.detail = [], {}
-
-    def add(self, row, what, value, bar=None, ok=None, unit="", note=""):
-        self.lines.append({"row": row, "what": what, "value": value, "unit": unit, "bar": bar, "pass": ok, "note": note})
-        verdict = {True: "pass", False: "MISSED", None: ""}[ok]
-        shown = f"{value:,.3f}" if isinstance(value, float) and abs(value) < 100 else f"{value:,.0f}"
-        print(f"{row:11} {what:56} {shown + ' ' + unit:>18}  {bar or '':14} {verdict:7} {note}", flush=True)
-
-    def most(self, row, what, value, bar, unit="", note=""):
-        self.add(row, what, value, f"<= {bar:g}", value <= bar, unit, note)
-
-    def least(self, row, what, value, bar, unit="", note=""):
-        self.add(row, what, value, f">= {bar:,g}" if bar < 1000 else f">= {bar:,}", value >= bar, unit, note)
-
-    def skip(self, row, why):
-        self.lines.append({"row": row, "skipped": why})
-        print(f"{row:11} SKIPPED: {why}", flush=True)
-
-    def failed(self, row, why):
-        self.lines.append({"row": row, "failed": why, "pass": False})
-        print(f"{row:11} FAILED: {why}", flush=True)
 
 
 def median(rounds, key):

@@ -36,6 +36,7 @@ sys.path[:0] = [str(ROOT / "tests/e2e"), str(ROOT / "tests/perf")]
 
 from harness import Edge, run_cli, wait_for  # noqa: E402
 from one_model import CONFIG  # noqa: E402
+from results import Results  # noqa: E402
 
 MODEL = ROOT / "tests/data/models/anomaly.onnx"
 FULL = "store: {max_bytes: 256MiB%s}\n"  # reached by a warm-up, so that segments are recycled
@@ -133,25 +134,6 @@ def need_disk(folder, gigabytes):
 
 def median(values):
     return statistics.median(values)
-
-
-class Results:
-    def __init__(self):
-        self.lines, self.detail = [], {}
-
-    def add(self, row, what, value, bar=None, ok=None, unit="", note=""):
-        self.lines.append({"row": row, "what": what, "value": value, "unit": unit, "bar": bar, "pass": ok, "note": note})
-        verdict = {True: "pass", False: "MISSED", None: ""}[ok]
-        shown = f"{value:,.3f}" if isinstance(value, float) and abs(value) < 100 else f"{value:,.0f}"
-        print(f"{row:10} {what:58} {shown + ' ' + unit:>16}  {bar or '':10} {verdict:7} {note}", flush=True)
-
-    def skip(self, row, why):
-        self.lines.append({"row": row, "skipped": why})
-        print(f"{row:10} SKIPPED: {why}", flush=True)
-
-    def failed(self, row, why):
-        self.lines.append({"row": row, "failed": why, "pass": False})
-        print(f"{row:10} FAILED: {why}", flush=True)
 
 
 # ---- rows ----
