@@ -228,7 +228,7 @@ inline constexpr auto kSchema<LaneConfig> = schema<LaneConfig>(
     field(&LaneConfig::durability,
           {.name = "durability",
            .doc = "`commit`: what arrives is on disk as soon as the disk can. `interval`: within "
-                  "`interval`, so a crash loses as much. `memory`: when 8 MiB have gathered, or "
+                  "`interval`, so a crash loses as much. `memory`: when 1 MiB has gathered, or "
                   "after 60s. Both spare a slow or worn disk, for sources that acknowledge nothing "
                   "(or have `acknowledge: received`); rows of a lane with `commit` take all with "
                   "them.",

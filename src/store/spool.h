@@ -76,7 +76,7 @@ struct SpoolOptions {
   std::uint64_t write_budget = 0;
   // Frames that wait for the disk, in memory. Beyond it submit() answers kExhausted.
   std::size_t max_queue_bytes = std::size_t{32} << 20;
-  static constexpr std::size_t kPatientBytes = std::size_t{8} << 20;
+  static constexpr std::size_t kPatientBytes = std::size_t{1} << 20;
   // Writes zeros through a new segment ahead of use: commits are then as fast as in a recycled
   // one, at the price of writing each new block twice.
   bool zero_fill = false;

@@ -31,8 +31,10 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests/e2e"))
 sys.path.insert(0, str(ROOT / "tests/perf/pipeline"))
+sys.path.insert(0, str(ROOT / "tests/perf"))
 os.environ.setdefault("HEADWATER", os.environ.get("HW_PROGRAM", str(ROOT / "build/release/headwater")))
 
+import node_peer  # noqa: E402
 import run as perf  # noqa: E402  (sets HW_PROGRAM for the harness)
 from harness import Device, Edge, wait_for  # noqa: E402
 from servers import Mosquitto, Receiver, Subscriber, free_port  # noqa: E402
@@ -251,18 +253,12 @@ class Module:
 
 class NodeModule(Module):
     def __init__(self, folder):
-        self.home = perf.BUILD / "node"
-        if not (self.home / "node_modules/onnxruntime-node").exists():
-            self.home.mkdir(parents=True, exist_ok=True)
-            (self.home / "package.json").write_bytes((perf.PEERS / "package.json").read_bytes())
-            subprocess.run(["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], cwd=self.home,
-                           check=True)
+        self.home = node_peer.folder()
         super().__init__(folder)
 
     def start(self):
-        self.process = subprocess.Popen(["node", perf.PEERS / "node_base.cjs", str(self.port), "1", perf.PEERS / "anomaly.onnx",
-                                         self.file], stdout=subprocess.PIPE, text=True, env=dict(os.environ, CLEAN="0",
-                                         NODE_PATH=str(self.home / "node_modules")))
+        self.process = subprocess.Popen(["node", "node_base.cjs", str(self.port), "1", perf.PEERS / "anomaly.onnx",
+                                         self.file], stdout=subprocess.PIPE, text=True, cwd=self.home, env=dict(os.environ, CLEAN="0"))
         self.process.stdout.readline()  # "ready"
 
 

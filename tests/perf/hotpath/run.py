@@ -23,7 +23,6 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import corpus as corpora  # noqa: E402
 import limited  # noqa: E402

@@ -20,6 +20,7 @@ os.environ["HW_PROGRAM"] = PROGRAM
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 sys.path[:0] = [str(ROOT / "tests/e2e"), str(ROOT / "tests/perf")]
 
+import node_peer  # noqa: E402
 from harness import Edge, wait_for  # noqa: E402
 from one_model import CONFIG  # noqa: E402
 
@@ -231,6 +232,8 @@ def behind_broker(command, corpus, count, cwd=None):
             before, broker_before = cpu_of(subject.pid), cpu_of(broker.pid)
             published = blast(port, corpus, count)
             idle(subject.pid)
+            if subject.process.poll() is not None:
+                raise Skip(f"{command[0]} ended by itself in the middle of this corpus")
             return {"cpu": (cpu_of(subject.pid) - before) / published["messages"] * 1e6, "rate": published["rate"],
                     "broker": (cpu_of(broker.pid) - broker_before) / published["messages"] * 1e6}
         finally:
@@ -247,10 +250,10 @@ def simple_command():
 
 
 def node_command():
-    modules = pathlib.Path(os.environ.get("PEER_NODE", BUILD / "node"))
-    if not (modules / "node_modules/onnxruntime-node").exists():
-        raise Skip(f"no Node peer: copy {PEERS}/node_base.cjs and package.json to {modules} and `npm install --ignore-scripts` there, "
-                   "or name such a folder in PEER_NODE")
+    try:
+        modules = node_peer.folder()
+    except (RuntimeError, OSError) as error:
+        raise Skip(f"no Node peer: {error}") from error
     return ["node", "node_base.cjs", "PORT", "1", str(MODEL), "OUT"], modules
 
 
