@@ -262,6 +262,7 @@ TEST_F(SpoolTest, ManyThreadsGetDistinctSequencesInLogOrder) {
 TEST_F(SpoolTest, PatientRowsWaitInMemoryForOneThatIsNot) {
   options.lanes[index_of(Lane::kReadings)].patience = std::chrono::hours(1);
   auto spool = Spool::open(disk, options).value();
+  const std::uint64_t before = spool->stats().commits;
   Transaction transaction;
   for (int i = 0; i < 20; ++i) {
     transaction.append(Lane::kReadings, 0, sample_row("patient"));
@@ -274,6 +275,7 @@ TEST_F(SpoolTest, PatientRowsWaitInMemoryForOneThatIsNot) {
   transaction.append(Lane::kAlerts, 0, sample_row("not"));
   const Ticket last = spool->submit(transaction).value().ticket;
   EXPECT_TRUE(until([&] { return spool->committed() == last; }));
+  EXPECT_EQ(spool->stats().commits, before + 1) << "all that waited went with it";
 }
 
 TEST_F(SpoolTest, CursorsAreNotPatientAndNothingIsInAHurry) {
@@ -342,6 +344,7 @@ TEST_F(SpoolTest, AStoreThatIsFullAtStartKnowsItsConsumersOfBefore) {
     ASSERT_TRUE(spool->submit(transaction).ok());
     ASSERT_TRUE(spool->flush(kPatience).ok());
   }
+  EXPECT_FALSE(spool->gaps().empty()) << "more was let go than was delivered";
   for (const Gap& gap : spool->gaps()) {
     EXPECT_GT(gap.first, 12U) << "what the uplink has leaves no record, though it is not there yet";
   }
